@@ -1,0 +1,44 @@
+# Everything that is installed goes into .venv; nothing outside this folder is touched.
+# Kept to what GNU make 3.81 knows, which is what macOS ships.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lab nano lint clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.installed ## install the light environment into .venv (CPU is enough)
+
+# torch by itself first: with its pin in place nothing that follows can bring another build of it
+.venv/.installed: pyproject.toml .constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "a2r needs Python 3.11 or newer and '$(PYTHON)' is not: name one that is, as in 'make setup PYTHON=python3.12'." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -c .constraints.txt torch
+	$(BIN)/python -m pip install -c .constraints.txt -e '.[dev]'
+	@touch $@
+
+reproduce: setup ## run the first study on the shipped models and draw its figures
+	$(BIN)/a2r run symmetric --profile nano
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest
+
+lab: setup ## open the notebooks in JupyterLab
+	$(BIN)/a2r lab
+
+# glibc otherwise gives every large tensor back to the system and asks for it again: a third of the training time on a CPU
+nano: setup ## train the shipped model family anew
+	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=100000000000 $(BIN)/python -m a2r.nano.family
+
+lint: setup ## check code and notebooks with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean: ## remove caches and build output; .venv and runs stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find a2r tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -1,0 +1,88 @@
+"""Ways to get samples: a batch of requests in, an iterator of finished samples out.
+
+An engine never grades and never stores. It yields each sample as soon as it is finished, so that the
+caller can write it down before the next one comes.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from a2r.errors import UserError
+
+
+class EngineError(UserError):
+    """An engine cannot do what it was asked; the message says what is wrong, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling parameters of a request. `top_k` 0 and `top_p` 1 switch these cuts off; temperature 0 is greedy."""
+
+    temperature: float = 0.7
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt and the samples that are wanted of it: `indices[i]` is drawn with `seeds[i]`."""
+
+    key: str
+    messages: tuple[dict[str, str], ...]
+    sampling: Sampling
+    indices: tuple[int, ...]
+    seeds: tuple[int, ...]
+    template: dict = field(default_factory=dict)  # extra arguments of the chat template
+
+
+@dataclass
+class Generation:
+    """One finished sample. `finish_reason` is "stop", "length" (cut at max_tokens) or "error".
+
+    `text` is what the model wrote, thinking marks included, end-of-turn mark not. `completion_tokens`
+    counts every generated token, the end-of-turn token included. `cached_tokens` is the part of
+    `prompt_tokens` that was not computed for this sample because another one shared it. `seconds` is
+    the time from when the sample's batch was started to its last token.
+    """
+
+    key: str
+    index: int
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    seconds: float
+    error: str = ""
+
+
+class Engine(Protocol):
+    """What the road needs of an engine."""
+
+    name: str
+    version: str
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """Yield one Generation per wanted sample, in any order. A failed sample is yielded with its error."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds (weights, processes)."""
+        ...
+
+
+def open_engine(kind: str, model: str, revision: str | None = None, options: dict | None = None) -> Engine:
+    """The engine `kind` on `model` (a local folder or hub id). EngineError for an unknown kind or option."""
+    if kind not in ENGINES:
+        raise EngineError(f"there is no engine '{kind}'; choose {', '.join(ENGINES)}.")
+    from a2r.engines.local import TransformersEngine
+
+    try:
+        return TransformersEngine(model, revision, **(options or {}))
+    except TypeError as error:
+        raise EngineError(f"engine '{kind}' does not take these options: {error}.") from error
+
+
+ENGINES = ("transformers",)

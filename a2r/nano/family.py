@@ -1,0 +1,204 @@
+"""`python -m a2r.nano.family`: make the embedded family again from its seed, problems included.
+
+Two sizes are trained at a time, one thread each: at these sizes that is faster than one with two
+threads. An interrupted run goes on where it stopped (state under runs/nano).
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import random
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from a2r.answers import answer_component, equivalent, extract
+from a2r.engines import Request, Sampling
+from a2r.engines.local import TransformersEngine
+from a2r.nano import model as nano_model
+from a2r.nano import tokenizer as nano_tokenizer
+from a2r.nano import train
+from a2r.nano.tasks import DOMAINS, LEVELS, draw, generate
+from a2r.profiles import ROOT
+from a2r.prompts import explorer_messages
+
+MODELS, PROBLEMS = ROOT / "data" / "models", ROOT / "data" / "problems"
+TEST_PROBLEMS = {"math": 240, "code": 120, "logic": 120}
+FACTS_TOKENS, EXPLORER_TOKENS, BOTH_TOKENS = 1_500_000, 3_000_000, 6_000_000  # for every size alike
+REFERENCE_PROBLEMS, REFERENCE_PATHS = 2500, 5  # per explorer
+MAX_TOKENS = 320
+
+
+def write_problems(seed: int) -> None:
+    """The evaluation problems: `TEST_PROBLEMS` of each domain from the test split, levels in turn."""
+    PROBLEMS.mkdir(parents=True, exist_ok=True)
+    for domain in DOMAINS:
+        rng = random.Random(f"test/{seed}/{domain}")
+        levels = list(LEVELS[domain])
+        rows = {}
+        while len(rows) < TEST_PROBLEMS[domain]:
+            p = generate(domain, levels[len(rows) % len(levels)], "test", rng)
+            rows[p.content] = {"problem_id": p.problem_id, "level": p.level, "question": p.question, "answer": p.answer}
+        path = PROBLEMS / f"nano-{domain}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+
+
+def facts_stage(name: str, work: Path, seed: int, tokens: int, position: int = 0) -> None:
+    """Stage 1 of one size: arithmetic, from random weights."""
+    torch.set_num_threads(1)
+    tokenizer = nano_tokenizer.build()
+    model = nano_model.build(nano_model.FAMILY[name], tokenizer, seed)
+    state = train.fit(model, tokenizer, train.facts_chunk(seed), tokens, work / f"{name}-facts.pt", seed, f"{name} facts", position)
+    (work / f"{name}-facts.json").write_text(json.dumps(state))
+
+
+def explore_stage(name: str, work: Path, seed: int, tokens: int, position: int = 0) -> None:
+    """Stage 2 of one size: train it as an explorer and save it under work/explorer."""
+    torch.set_num_threads(1)
+    tokenizer = nano_tokenizer.build()
+    model = nano_model.build(nano_model.FAMILY[name], tokenizer, seed)
+    model.load_state_dict(torch.load(work / f"{name}-facts.pt", weights_only=False)["model"])
+    state = train.fit(model, tokenizer, train.explorer_chunk(tokenizer, seed), tokens, work / f"{name}-explorer.pt", seed, f"{name} explorer", position)
+    save(model, tokenizer, work / "explorer" / name)
+    (work / f"{name}-explorer.json").write_text(json.dumps(state))
+
+
+def reference_stage(name: str, work: Path, seed: int, problems: int, position: int = 0) -> None:
+    """Sample `REFERENCE_PATHS` paths for each of `problems` training problems of this explorer's own, half at T = 0.7, half at 1."""
+    path = work / f"{name}-references.parquet"
+    if path.exists():
+        return
+    rng = random.Random(f"references/{seed}/{name}")
+    drawn = [draw("train", rng) for _ in range(problems)]
+    requests = [
+        Request(str(i), tuple(explorer_messages(p.question)), Sampling((0.7, 1.0)[i % 2], max_tokens=MAX_TOKENS), tuple(range(REFERENCE_PATHS)), tuple(rng.getrandbits(62) for _ in range(REFERENCE_PATHS)))
+        for i, p in enumerate(drawn)
+    ]
+    engine = TransformersEngine(work / "explorer" / name, threads=1)
+    paths: list[list[str]] = [[] for _ in drawn]
+    right = [0] * len(drawn)
+    with tqdm(total=problems * REFERENCE_PATHS, desc=f"{name} references", unit="path", mininterval=5, position=position) as bar:
+        for g in engine.generate(requests):
+            i = int(g.key)
+            paths[i].append(answer_component(g.text))
+            right[i] += equivalent(drawn[i].answer, extract(g.text))
+            bar.update()
+    frame = pd.DataFrame([asdict(p) for p in drawn]).assign(paths=paths, right=right, explorer=name)
+    frame.to_parquet(path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").rename(path)
+
+
+def both_stage(name: str, work: Path, seed: int, tokens: int, position: int = 0) -> None:
+    """Stage 4 of one size: both roles, on the references of all sizes; saved under work/both."""
+    torch.set_num_threads(1)
+    tokenizer = nano_tokenizer.build()
+    references = pd.concat([pd.read_parquet(work / f"{n}-references.parquet") for n in nano_model.FAMILY], ignore_index=True)
+    references = references.sample(frac=1, random_state=seed, ignore_index=True)
+    model = nano_model.build(nano_model.FAMILY[name], tokenizer, seed)
+    model.load_state_dict(torch.load(work / f"{name}-explorer.pt", weights_only=False)["model"])
+    state = train.fit(model, tokenizer, train.both_chunk(tokenizer, seed, references), tokens, work / f"{name}-both.pt", seed, f"{name} both", position)
+    save(model, tokenizer, work / "both" / name)
+    (work / f"{name}-both.json").write_text(json.dumps(state))
+
+
+def save(model, tokenizer, folder: Path) -> None:
+    """Save as float16 safetensors with the tokenizer, readable by transformers and vLLM; the model itself stays float32."""
+    dtype = model.dtype
+    model.half().save_pretrained(folder)
+    model.to(dtype)
+    tokenizer.save_pretrained(folder)
+
+
+STAGES = {"facts": facts_stage, "explorer": explore_stage, "references": reference_stage, "both": both_stage}
+
+
+def run_stage(stage: str, jobs: int, work: Path, seed: int, amount: int) -> None:
+    """One stage for every size, `jobs` at a time, the largest first."""
+    names = list(reversed(nano_model.FAMILY))
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        started = [pool.submit(STAGES[stage], name, work, seed, amount, position) for position, name in enumerate(names)]
+        for job in started:
+            job.result()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=max(1, min(2, os.cpu_count() or 1)), help="sizes trained at a time, one thread each")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "nano", help="where the state of an interrupted run is kept")
+    parser.add_argument("--models", type=Path, default=MODELS, help="where the finished models go")
+    parser.add_argument("--facts-tokens", type=int, default=FACTS_TOKENS)
+    parser.add_argument("--explorer-tokens", type=int, default=EXPLORER_TOKENS)
+    parser.add_argument("--both-tokens", type=int, default=BOTH_TOKENS)
+    parser.add_argument("--reference-problems", type=int, default=REFERENCE_PROBLEMS)
+    args = parser.parse_args(argv)
+    work = args.work / f"seed-{args.seed}"
+    work.mkdir(parents=True, exist_ok=True)
+    if args.models == MODELS:
+        write_problems(0)
+    for stage, amount in (("facts", args.facts_tokens), ("explorer", args.explorer_tokens), ("references", args.reference_problems), ("both", args.both_tokens)):
+        run_stage(stage, args.jobs, work, args.seed, amount)
+    export(work, args.models, args.seed)
+
+
+def export(work: Path, models: Path, seed: int) -> None:
+    """Copy the finished models with their loss curves and cards to `models`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for name in nano_model.FAMILY:
+        folder = models / name
+        model = AutoModelForCausalLM.from_pretrained(work / "both" / name)
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(work / "both" / name).save_pretrained(folder)
+        states = {stage: json.loads((work / f"{name}-{stage}.json").read_text()) for stage in ("facts", "explorer", "both")}
+        record = {
+            "name": name,
+            "parameters": model.num_parameters(),
+            "seed": seed,
+            "stages": {stage: {k: s[k] for k in ("seen", "steps", "seconds", "curve")} for stage, s in states.items()},
+            "made": {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "torch": torch.__version__, "command": " ".join(["python -m a2r.nano.family", *sys.argv[1:]])},
+        }
+        (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+        (folder / "README.md").write_text(card(record))
+
+
+def card(record: dict) -> str:
+    """The model card of one size."""
+    seen = {stage: s["seen"] for stage, s in record["stages"].items()}
+    minutes = sum(s["seconds"] for s in record["stages"].values()) / 60
+    steps = sum(s["steps"] for s in record["stages"].values())
+    return f"""---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+# {record["name"]}
+
+A Qwen3-architecture model of {record["parameters"]:,} parameters ({nano_model.LAYERS} layers, hidden width {nano_model.FAMILY[record["name"]]}), trained from
+random weights to stand for a reasoning model in experiments with A2R. It plays both roles, explorer and synthesizer, on the
+problems of `a2r.nano.tasks` (a three-digit counter, Python traces, deduction over clues) and knows nothing else.
+
+| | |
+|---|---|
+| data | problems of the `train` split, drawn from the seed as training goes; synthesizer references sampled from all four sizes |
+| tokens | {seen["facts"]:,} of equations, {seen["explorer"]:,} as explorer, then {seen["both"]:,} in both roles |
+| steps, minutes | {steps:,} steps of {train.BATCH_TOKENS} tokens, {minutes:.0f} minutes on one CPU thread |
+| optimizer | Muon (lr 0.02) for hidden matrices, AdamW (lr 0.005) for the rest; 3% warm-up, linear to zero over the last 40% of each stage |
+| seed | {record["seed"]} |
+| command | `{record["made"]["command"]}` (torch {record["made"]["torch"]}, {record["made"]["date"]}) |
+| weights | float16 safetensors |
+
+The loss curve is in `training.json`. How well it does, and what does not hold, stands in `data/models/README.md`.
+"""
+
+
+if __name__ == "__main__":
+    main()

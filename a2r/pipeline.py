@@ -1,0 +1,164 @@
+"""The two stages of A2R (arXiv 2509.22044): explore, then synthesize, both over the store of samples.
+
+    pool = explore(profile, explorer, problems, n)           # n paths a problem
+    syntheses = synthesize(profile, synthesizer, problems, pool)   # sets of N answer components -> final answers
+
+Asking for samples that are in the store reads them; only the missing ones are generated.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from a2r import prompts
+from a2r.answers import answer_component
+from a2r.engines import Request, open_engine
+from a2r.errors import UserError
+from a2r.profiles import Model, Profile
+from a2r.store import Store
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One prompt on its way to a model, with what the samples table says about it."""
+
+    benchmark: str
+    problem_id: str
+    messages: tuple[dict[str, str], ...]
+    indices: range
+    set: int = -1
+    explorer: str = ""
+    condition: str = ""
+
+
+def explore(profile: Profile, explorer: str, problems: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Stage 1: `n` independent paths of `explorer` for each problem; the pool as a samples frame.
+
+    Its rows are ordered by problem and index. Raises UserError for an unknown model or n < 1.
+    """
+    if n < 1:
+        raise UserError(f"explorer {explorer} was asked for {n} paths a problem; ask for at least 1.")
+    asks = [Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question)), range(n)) for p in problems.itertuples()]
+    return ask(profile, explorer, "explorer", asks)
+
+
+def cut_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
+    """The pool with a column `set`: `n_sets` disjoint sets of `n_paths` consecutive paths of every problem.
+
+    Paths beyond n_paths * n_sets are left out. Raises UserError if a problem has fewer.
+    """
+    counts = pool.groupby("problem_id").size()
+    if len(counts) == 0 or counts.min() < n_paths * n_sets:
+        have = 0 if len(counts) == 0 else counts.min()
+        raise UserError(f"{n_sets} sets of {n_paths} paths need {n_sets * n_paths} samples a problem, but the pool has {have}; explore more or ask for fewer.")
+    position = pool.groupby("problem_id", sort=False).cumcount()
+    return pool.assign(set=(position // n_paths).astype("int32"))[position < n_paths * n_sets]
+
+
+def synthesize(
+    profile: Profile,
+    synthesizer: str,
+    problems: pd.DataFrame,
+    pool: pd.DataFrame,
+    n_paths: int | None = None,
+    n_sets: int | None = None,
+    n_syntheses: int | None = None,
+    condition: str = "",
+    components: Callable[[pd.DataFrame], list[str]] | None = None,
+) -> pd.DataFrame:
+    """Stage 2: `n_syntheses` final outputs of `synthesizer` for each set of N answer components of `pool`.
+
+    The reference order of a set is shuffled by a seed made of (run seed, problem, set), which the prompt
+    hash pins. `components` makes the reference context from a set's rows (default: their answer
+    components); name any other way of making it in `condition`. Returns a samples frame with the
+    columns `set` and `explorer`, ordered by problem, set and index.
+    """
+    n_paths, n_sets, n_syntheses = n_paths or profile.n_paths, n_sets or profile.n_sets, n_syntheses or profile.n_syntheses
+    components = components or (lambda paths: [answer_component(text) for text in paths.text])
+    sets = cut_sets(pool, n_paths, n_sets)
+    questions = problems.set_index("problem_id")
+    explorer = "+".join(dict.fromkeys(pool.model))
+    asks = []
+    for (problem_id, number), paths in sets.groupby(["problem_id", "set"], sort=False):
+        problem = questions.loc[problem_id]
+        order = derive_seed(profile.seed, problem_id, number)
+        messages = prompts.synthesizer_messages(problem.question, components(paths), order)
+        asks.append(Ask(problem.benchmark, problem_id, tuple(messages), range(n_syntheses), number, explorer, condition))
+    return ask(profile, synthesizer, "synthesizer", asks)
+
+
+def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataFrame:
+    """Read or generate the samples of `asks` from model `name`; rows in the order of the asks and their indices.
+
+    Every finished sample is stored as it comes, so an interrupted call goes on where it stopped. Failed
+    samples are kept with their error, count as no answer, and are asked for again by the next call.
+    """
+    model = profile.model(name)
+    sampling = profile.sampling_of(name)
+    described = json.dumps({**asdict(sampling), "template": model.template, "seed": profile.seed}, sort_keys=True)
+    identity = model.identity
+    rows, requests = {}, []
+    with Store(profile.store_path) as store:
+        known = store.read()
+        done = set(known.index[known.error == ""])
+        wanted: list[str] = []
+        for item in asks:
+            sha = hashlib.sha256(json.dumps(item.messages).encode()).hexdigest()
+            ids = [sample_id(model, identity, sha, described, i) for i in item.indices]
+            wanted += ids
+            missing = [(i, id_) for i, id_ in zip(item.indices, ids, strict=True) if id_ not in done and id_ not in rows]
+            if not missing:
+                continue
+            seeds = tuple(derive_seed(profile.seed, sha, i) for i, _ in missing)
+            requests.append(Request(sha, item.messages, sampling, tuple(i for i, _ in missing), seeds, model.template))
+            for (index, id_), seed in zip(missing, seeds, strict=True):
+                rows[id_] = {
+                    **{"id": id_, "role": role, "model": name, "revision": identity, "benchmark": item.benchmark},
+                    **{"problem_id": item.problem_id, "set": item.set, "explorer": item.explorer, "condition": item.condition},
+                    **{"prompt_sha": sha, "sampling": described, "index": index, "seed": seed},
+                }
+        if requests:
+            generate(profile, model, role, requests, rows, store)
+        found = store.read()
+        if len(absent := set(wanted) - set(found.index)):
+            raise RuntimeError(f"engine '{profile.engine}' gave no sample for {len(absent)} of {len(wanted)} requests of {name}.")
+        return found.loc[wanted].reset_index(drop=True)
+
+
+def generate(profile: Profile, model: Model, role: str, requests: list[Request], rows: dict[str, dict], store: Store) -> None:
+    """Have an engine generate `requests` and store every sample as it comes, with a progress bar."""
+    by_request = {(row["prompt_sha"], row["index"]): row for row in rows.values()}
+    engine = open_engine(profile.engine, model.location, model.revision, profile.engine_options)
+    tokens, started = 0, time.monotonic()
+    try:
+        with tqdm(total=len(by_request), desc=f"{model.name} as {role}", unit="sample", mininterval=1) as bar:
+            for g in engine.generate(requests):
+                store.add(
+                    {
+                        **by_request[g.key, g.index],
+                        **{"engine": engine.name, "engine_version": engine.version, "text": g.text, "finish_reason": g.finish_reason},
+                        **{"prompt_tokens": g.prompt_tokens, "cached_tokens": g.cached_tokens, "completion_tokens": g.completion_tokens},
+                        **{"seconds": g.seconds, "error": g.error, "time": time.time()},
+                    }
+                )
+                tokens += g.completion_tokens
+                bar.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tok/s", refresh=False)
+                bar.update()
+    finally:
+        store.flush()
+        engine.close()
+
+
+def sample_id(model: Model, identity: str, prompt_sha: str, described: str, index: int) -> str:
+    """What identifies a generation: model, revision, messages, sampling parameters (with the run seed), index."""
+    return hashlib.sha256(json.dumps([model.path, identity, prompt_sha, described, index]).encode()).hexdigest()[:32]
+
+
+def derive_seed(*parts) -> int:
+    """A 63-bit seed from any parts: every sample has its own noise, whatever it is batched with."""
+    return int.from_bytes(hashlib.sha256(json.dumps([str(p) for p in parts]).encode()).digest()[:8]) >> 1

@@ -1,0 +1,101 @@
+"""Problems: the first of the three tables (benchmark, problem_id, question, answer).
+
+Further columns of the source, such as a level or a domain, are kept.
+"""
+
+import pandas as pd
+
+from a2r.answers import canonical
+from a2r.errors import UserError
+from a2r.profiles import ROOT, Benchmark, Profile
+
+REQUIRED = ["problem_id", "question", "answer"]
+
+
+def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFrame:
+    """All benchmarks of a profile, one row a problem; with `n_problems`, evenly spaced ones of each benchmark.
+
+    Raises UserError where a source is missing, empty, lacks a column, or holds a duplicate id or an empty question.
+    """
+    wanted = n_problems or profile.n_problems
+    frames = []
+    for benchmark in profile.benchmarks:
+        frame = read(benchmark)
+        if wanted is not None and wanted < len(frame):
+            frame = frame.iloc[[i * len(frame) // wanted for i in range(wanted)]]
+        frames.append(frame)
+    if not frames:
+        raise UserError(f"profile '{profile.name}' names no benchmark; add one under 'benchmarks'.")
+    return pd.concat(frames, ignore_index=True)
+
+
+def read(benchmark: Benchmark) -> pd.DataFrame:
+    """Read one benchmark and check it; a `problem_id` is made from the row number where there is none."""
+    path = ROOT / benchmark.path
+    where = f"benchmark '{benchmark.name}' ({benchmark.path})"
+    readers = {
+        ".parquet": pd.read_parquet,
+        ".jsonl": lambda p: pd.read_json(p, lines=True, dtype=False),
+        ".csv": lambda p: pd.read_csv(p, dtype=str, keep_default_na=False),
+    }
+    if path.exists() and path.suffix in readers:
+        try:
+            frame = readers[path.suffix](path)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{where} cannot be read: {str(error).splitlines()[0]}.") from error
+    elif path.suffix in readers or path.exists():
+        raise UserError(f"{where} is not there, or not a .parquet, .jsonl or .csv file; give the path of one.")
+    else:
+        frame = from_hub(benchmark, where)
+    frame = frame.rename(columns={theirs: ours for ours, theirs in benchmark.columns.items()})
+    if "problem_id" not in frame:
+        frame.insert(0, "problem_id", [f"{benchmark.name}-{i}" for i in range(len(frame))])
+    return check(frame, benchmark, where)
+
+
+def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
+    """The rows of a hub data set at its pinned revision."""
+    import datasets
+
+    try:
+        return datasets.load_dataset(benchmark.path, revision=benchmark.revision, split=benchmark.split).to_pandas()
+    except Exception as error:  # the hub client raises a dozen kinds; the user needs one sentence
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{where} is neither a local file nor could it be had from the hub ({reason}); "
+            f"download it as .parquet, .jsonl or .csv and give that file as the benchmark's path."
+        ) from error
+
+
+def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame:
+    """The frame with its columns in order and as text, or a UserError that says what is wrong with it."""
+    missing = [column for column in REQUIRED if column not in frame]
+    if missing:
+        raise UserError(f"{where} has no column '{missing[0]}'; its columns are {', '.join(frame.columns)}: map them under 'columns'.")
+    if frame.empty:
+        raise UserError(f"{where} is empty; give a file with at least one problem.")
+    if benchmark.rows is not None and len(frame) != benchmark.rows:
+        raise UserError(f"{where} has {len(frame)} rows instead of {benchmark.rows}; check the revision.")
+    frame = frame.assign(benchmark=benchmark.name, **{c: frame[c].map(as_text) for c in REQUIRED})
+    for column in ("question", "answer"):
+        empty = frame[frame[column].str.strip() == ""]
+        if len(empty):
+            raise UserError(f"{where} has no {column} for problem '{empty.problem_id.iloc[0]}'; fill it in or drop the row.")
+    repeated = frame[frame.problem_id.duplicated()]
+    if len(repeated):
+        raise UserError(f"{where} has the problem id '{repeated.problem_id.iloc[0]}' more than once; make the ids unique.")
+    if benchmark.integer_answers:
+        odd = frame[~frame.answer.map(canonical).str.fullmatch(r"-?\d+")]
+        if len(odd):
+            raise UserError(f"{where} has the answer '{odd.answer.iloc[0]}' for problem '{odd.problem_id.iloc[0]}', which is no integer.")
+    order = ["benchmark", *REQUIRED]
+    return frame[order + [c for c in frame.columns if c not in order]]
+
+
+def as_text(value) -> str:
+    """A cell as text: 33.0 read from a column of floats is the integer 33, a missing value is ''."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,125 @@
+"""Studies: parameterised notebooks, executed by papermill over the store of samples."""
+
+import json
+import logging
+from pathlib import Path
+
+import papermill
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from a2r.errors import UserError
+from a2r.profiles import ROOT, load_profile
+
+NOTEBOOKS = ROOT / "notebooks"
+RUNS = ROOT / "runs" / "notebooks"
+
+
+class StudyFailed(RuntimeError):
+    """A cell failed; the executed notebook so far was kept."""
+
+
+def available() -> dict[str, Path]:
+    """Studies by name: notebooks/01_symmetric_baseline.ipynb is `symmetric` and `symmetric_baseline`; nano's own story is not a study."""
+    studies = {}
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        if not path.name.startswith("00_"):
+            studies[path.stem[3:].split("_")[0]] = path
+    return studies
+
+
+def find(study: str) -> Path:
+    """The notebook of a study, by its short or its full name. Raises UserError naming the studies there are."""
+    studies = available()
+    by_any = {**studies, **{p.stem[3:]: p for p in studies.values()}, **{p.stem: p for p in studies.values()}}
+    if study not in by_any:
+        raise UserError(f"there is no study '{study}'; choose {', '.join(studies)}.")
+    return by_any[study]
+
+
+def parameters_of(notebook: Path) -> dict[str, object]:
+    """Default values of a notebook's `parameters` cell, by name."""
+    import ast
+
+    found = papermill.inspect_notebook(str(notebook))
+    return {name: ast.literal_eval(p["default"]) for name, p in found.items()}
+
+
+def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str, object]:
+    """Given parameters as values of the right types; text is read as the type that the notebook's default has.
+
+    A parameter whose default is None takes a number, a word or a comma-separated list. Raises UserError for a name
+    the notebook does not have, or a value that does not fit.
+    """
+    defaults = parameters_of(notebook)
+    checked = {}
+    for name, value in given.items():
+        if name not in defaults:
+            raise UserError(f"study {notebook.stem} has no parameter '{name}'; it takes {', '.join(defaults)}.")
+        checked[name] = convert(name, value, defaults[name], notebook.stem)
+    return checked
+
+
+EXPECTED = {"n_": int, "seed": int, "temperature": float, "models": list, "explorers": list, "synthesizers": list}
+
+
+def convert(name: str, value, default, study: str):
+    """`value` as the type of `default`; where that is None, the type its name stands for in every notebook."""
+    kind = type(default) if default is not None else next((t for prefix, t in EXPECTED.items() if name.startswith(prefix)), str)
+    if value is None or value in ("None", "null"):
+        return None
+    try:
+        if kind is list:
+            return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        return kind(value)
+    except (ValueError, KeyError, TypeError):
+        names = {int: "a whole number", float: "a number", bool: "true or false", list: "a comma-separated list", str: "text"}
+        raise UserError(f"parameter '{name}' of {study} has to be {names.get(kind, kind.__name__)}, not '{value}'.") from None
+
+
+def run(study: str, profile: str = "nano", parameters: dict | None = None, progress: bool = True) -> Path:
+    """Execute a study; returns the executed notebook, whose name tells the parameters.
+
+    Raises UserError for an unknown study, profile or parameter (nothing is executed then), and StudyFailed
+    when a cell fails: the executed notebook is kept and everything sampled is in the store, so the next run continues.
+    """
+    notebook = find(study)
+    load_profile(profile)
+    values = check_parameters(notebook, {**(parameters or {}), "profile": profile})
+    label = "_".join(f"{k}={','.join(v) if isinstance(v, list) else v}".replace("/", "-") for k, v in sorted(values.items()) if k != "profile")
+    output = RUNS / "__".join(filter(None, [notebook.stem, Path(profile).stem, label[:150]]))
+    output = output.with_name(output.name + ".ipynb")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            parameters=values,
+            kernel_name="python3",
+            cwd=str(ROOT),
+            progress_bar=False,
+            log_output=False,
+            stderr_file=__import__("sys").stderr if progress else None,
+        )
+    except (PapermillExecutionError, CellExecutionError) as error:
+        cell = getattr(error, "cell_index", None)
+        reason = f"{getattr(error, 'ename', 'Error')}: {getattr(error, 'evalue', error)}"
+        raise StudyFailed(f"cell {cell} of {notebook.name} failed ({reason}); the notebook so far is {output}, and the samples are kept.") from error
+    except DeadKernelError as error:
+        raise StudyFailed(f"the kernel of {notebook.name} died; the samples are kept, run it again to go on.") from error
+    return output
+
+
+def results(executed: Path) -> dict[str, list[str]]:
+    """What the last cell of an executed study says it made: {"tables": [...], "figures": [...]}; paths from the repository's root."""
+    import nbformat
+
+    for cell in reversed(nbformat.read(executed, as_version=4).cells):
+        for out in cell.get("outputs", []):
+            made = out.get("data", {}).get("application/vnd.a2r+json")
+            if made:
+                return json.loads(made) if isinstance(made, str) else made
+    return {}

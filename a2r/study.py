@@ -1,0 +1,89 @@
+"""What a study leaves behind: tables, figures and its outcomes, each with provenance."""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from a2r import plots, tables
+from a2r.profiles import ROOT, Profile
+
+PACKAGES = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "seaborn", "papermill", "math-verify")
+
+
+class Study:
+    """One run of one study: saves under figures/<profile>/ and remembers what it saved."""
+
+    def __init__(self, lab: Profile, name: str, parameters: dict):
+        self.lab, self.name = lab, name
+        self.folder = ROOT / "figures" / lab.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.provenance = provenance(lab, name, parameters)
+        self.made: dict[str, list[str]] = {"tables": [], "figures": []}
+        plots.style()
+
+    def table(self, table: pd.DataFrame, name: str) -> None:
+        """Save a table as <study>_<name>.csv and .tex."""
+        paths = tables.save(table, self.folder, f"{self.name}_{name}")
+        self.made["tables"].append(str(paths[0].relative_to(ROOT)))
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """Save a figure as <study>_<name>.pdf and .png, the provenance in the files' metadata."""
+        path = self.folder / f"{self.name}_{name}"
+        note = json.dumps(self.provenance, sort_keys=True, default=str)
+        figure.savefig(path.with_suffix(".pdf"), metadata={"Title": path.name, "Keywords": note, "CreationDate": None})
+        figure.savefig(path.with_suffix(".png"), metadata={"Title": path.name, "Description": note})
+        self.made["figures"].append(str(path.relative_to(ROOT)) + ".{pdf,png}")
+
+    def finish(self, outcomes: pd.DataFrame) -> None:
+        """Write the outcomes and the provenance, and show where everything is."""
+        from IPython.display import display
+
+        path = self.folder / f"{self.name}_outcomes.csv"
+        outcomes.to_csv(path, index=False, float_format="%.6g")
+        self.made["tables"].append(str(path.relative_to(ROOT)))
+        path = self.folder / f"{self.name}.json"
+        path.write_text(json.dumps(self.provenance, indent=1, sort_keys=True, default=str) + "\n")
+        self.made["provenance"] = [str(path.relative_to(ROOT))]
+        lines = "\n".join(f"{kind:10} {', '.join(paths)}" for kind, paths in self.made.items())
+        display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
+
+
+def begin(lab: Profile, name: str, parameters: dict) -> Study:
+    """Start a study: set the house style and note the provenance of what it will save."""
+    return Study(lab, name, parameters)
+
+
+def provenance(lab: Profile, study: str, parameters: dict) -> dict:
+    """Commit ("+changes" where code, data or notebooks differ from it), parameters, model revisions, package versions."""
+    return {
+        "study": study,
+        "profile": lab.name,
+        "parameters": parameters,
+        "models": {m.name: m.identity for m in lab.models},
+        "commit": commit(),
+        "python": platform.python_version(),
+        "packages": {name: v for name in PACKAGES if (v := installed(name))},
+    }
+
+
+def commit() -> str:
+    """The checkout's commit, or "unknown" outside git."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "a2r", "data", "notebooks") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,101 @@
+"""Tables of a study: every number with its interval and the number of problems behind it."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from a2r import stats
+from a2r.metrics import gap_closed, relative_gain
+from a2r.outcomes import rates
+from a2r.stats import Interval
+
+UNDEFINED = "undefined"
+
+
+def per_problem(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Mean correctness, one row a problem and one column a method, of one explorer (and synthesizer)."""
+    return stats.per_problem(outcomes)
+
+
+def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
+    """One row a (explorer, synthesizer): Pass@1, Cons@N, Pass@N, A2R@N, gain, relative gain, gap closed as Intervals.
+
+    Undefined ratios are the word "undefined" (their denominator's interval contains 0). `p` is the paired
+    sign-flip test of A2R@N against Cons@N, `p_holm` the same corrected over the rows.
+    """
+    a2r, cons, upper = f"A2R@{n_paths}", f"Cons@{n_paths}", f"Pass@{n_paths}"
+    rows = []
+    for synthesizer, explorer in outcomes[outcomes.method == a2r][["synthesizer", "explorer"]].drop_duplicates().itertuples(index=False):
+        mine = outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
+        wide = per_problem(mine)
+        relative, _ = ratio(wide, [a2r, cons, "Pass@1"], relative_gain, denominator=wide[cons] - wide["Pass@1"])
+        closed, _ = ratio(wide, [a2r, cons, upper], gap_closed, denominator=wide[upper] - wide[cons])
+        rows.append(
+            {
+                **{"explorer": explorer, "synthesizer": synthesizer},
+                **{m: stats.interval(wide[m]) for m in ("Pass@1", cons, upper, a2r)},
+                **{"gain": stats.interval(wide[a2r] - wide[cons]), "relative gain": relative, "gap closed": closed},
+                **{"n": len(wide), "p": stats.paired_test(wide[a2r], wide[cons])},
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
+
+
+def ratio(wide: pd.DataFrame, columns: list[str], statistic, denominator: pd.Series) -> tuple[Interval | str, str]:
+    """A ratio of gains with its interval, or "undefined" and the reason where the denominator could be 0."""
+    below = stats.interval(denominator)
+    if not (below.low > 0 or below.high < 0):
+        return UNDEFINED, f"the denominator is {below.estimate:.3f} [{below.low:.3f}, {below.high:.3f}] over {below.n} problems, which contains 0"
+    return stats.interval([wide[c] for c in columns], statistic), ""
+
+
+def by_benchmark(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
+    """`summary` of each benchmark by itself."""
+    parts = [summary(part, n_paths).assign(benchmark=name) for name, part in outcomes.groupby("benchmark", sort=False)]
+    table = pd.concat(parts, ignore_index=True)
+    return table[["benchmark", *[c for c in table if c != "benchmark"]]]
+
+
+def reliability(pools: dict[str, pd.DataFrame], syntheses: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
+    """Shares of truncated, failed and answerless samples by role and model, and how many samples that is of."""
+    rows = [{"role": "explorer", "model": m, "references": "", **rates(p), "samples": len(p)} for m, p in pools.items()]
+    rows += [{"role": "synthesizer", "model": s, "references": e, **rates(f), "samples": len(f)} for (e, s), f in syntheses.items()]
+    return pd.DataFrame(rows)
+
+
+def spent(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Tokens, cost and critical-path seconds per problem, one row a (explorer, synthesizer, method)."""
+    columns = ["explorer_prompt", "explorer_completion", "synthesizer_prompt", "synthesizer_completion", "cost", "seconds"]
+    return outcomes.groupby(["explorer", "synthesizer", "method"], sort=False)[columns].mean().reset_index()
+
+
+def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFrame:
+    """The table as text: intervals as "0.61 [0.57, 0.65]", gains in percentage points, p-values short."""
+
+    def cell(value, column: str) -> str:
+        if isinstance(value, tuple):
+            e, low, high, _ = value
+            return f"{100 * e:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if column in points else f"{e:.2f} [{low:.2f}, {high:.2f}]"
+        if isinstance(value, float):
+            return f"{value:.4f}" if column.startswith("p") else f"{value:.3g}"
+        return str(value)
+
+    return pd.DataFrame({c: [cell(v, c) for v in table[c]] for c in table})
+
+
+def save(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write a table as CSV (intervals in three columns) and as LaTeX (booktabs); returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {}
+    for column in table:
+        if any(isinstance(v, Interval) for v in table[column]):
+            for i, part in enumerate(("", "_low", "_high")):
+                flat[column + part] = [v[i] if isinstance(v, tuple) else None for v in table[column]]
+        else:
+            flat[column] = table[column]
+    paths = [folder / f"{name}.csv", folder / f"{name}.tex"]
+    pd.DataFrame(flat).to_csv(paths[0], index=False, float_format="%.5g")
+    latex = shown(table).rename(columns=lambda c: c.replace("_", " "))
+    paths[1].write_text(latex.to_latex(index=False, escape=True))
+    return paths
