@@ -14,7 +14,9 @@ def main(argv: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="execute a study's notebook and leave tables and figures")
     run.add_argument("study", nargs="+", help="names of studies, see `a2r list`")
     run.add_argument("--profile", default="nano", help="a profile's name or the path of a YAML file (default: nano)")
-    run.add_argument("-p", "--parameter", action="append", default=[], metavar="KNOB=VALUE", help="a parameter of the study, as often as needed")
+    run.add_argument(
+        "-p", "--parameter", action="append", default=[], metavar="KNOB=VALUE", help="a parameter of the study, as often as needed"
+    )
     commands.add_parser("list", help="studies with their parameters, and profiles")
     lab = commands.add_parser("lab", help="open JupyterLab on the notebooks")
     lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
@@ -32,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_studies(args: argparse.Namespace) -> int:
     from a2r import studies
+    from a2r.study import from_root
 
     parameters = {}
     for pair in args.parameter:
@@ -39,18 +42,24 @@ def run_studies(args: argparse.Namespace) -> int:
         if not equals:
             raise UserError(f"'-p {pair}' is not of the form KNOB=VALUE.")
         parameters[name] = value
+    profile = parameters.pop("profile", args.profile)
     for study in args.study:  # refuse all before running any
         studies.check_parameters(studies.find(study), parameters)
     for study in args.study:
         try:
-            executed = studies.run(study, args.profile, parameters)
+            executed = studies.run(study, profile, parameters)
         except studies.StudyFailed as failure:
             print(f"a2r: {failure}", file=sys.stderr)
             return 1
         made = studies.results(executed)
-        where = [f"notebook {executed.relative_to(studies.ROOT)}"] + [f"{kind} {', '.join(paths)}" for kind, paths in made.items()]
-        print(f"{study}: " + "; ".join(where))
+        where = "; ".join(f"{kind} {_common(paths)}" for kind, paths in made.items() if paths)
+        print(f"{study}: notebook {from_root(executed)}; {where}", flush=True)
     return 0
+
+
+def _common(paths: list[str]) -> str:
+    """One path as it is; several as what their names begin with and a star."""
+    return paths[0] if len(paths) == 1 else os.path.commonprefix(paths) + "*"  # noqa: RUF071 - the beginning of the names counts too
 
 
 def list_studies(args: argparse.Namespace) -> int:

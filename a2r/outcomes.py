@@ -9,6 +9,7 @@ import pandas as pd
 
 from a2r.answers import answer_component, equivalent, extract
 from a2r.cost import price
+from a2r.errors import UserError
 from a2r.methods import explorer_state, majority
 from a2r.metrics import pass_at_k
 from a2r.pipeline import cut_sets
@@ -25,7 +26,14 @@ def grade(samples: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
     return samples.assign(answer=pd.Series(answers, index=samples.index, dtype=object), correct=correct)
 
 
-def outcomes(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, syntheses: pd.DataFrame | None = None, n_paths: int = 4, n_sets: int = 4) -> pd.DataFrame:
+def outcomes(
+    problems: pd.DataFrame,
+    pool: pd.DataFrame,
+    prices: pd.DataFrame,
+    syntheses: pd.DataFrame | None = None,
+    n_paths: int = 4,
+    n_sets: int = 4,
+) -> pd.DataFrame:
     """All methods on the same sets of one explorer: Pass@1, Cons@N, Pass@N, and A2R@N where syntheses are given.
 
     `pool` and `syntheses` are samples frames (graded or not) of one explorer and one synthesizer. Pass@N
@@ -70,6 +78,10 @@ def outcomes(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, s
         synthesizer_completion=("completion_tokens", "mean"),
     )
     base = table[table.method == f"Cons@{n_paths}"].set_index(["problem_id", "set"])
+    if len(lacking := base.index.difference(final.index)):
+        raise UserError(
+            f"problem '{lacking[0][0]}' has no synthesis of set {lacking[0][1]}; synthesize all {n_sets} sets of {n_paths} paths."
+        )
     a2r = base.assign(
         method=f"A2R@{n_paths}",
         cost=base.cost + final.cost,
@@ -79,7 +91,13 @@ def outcomes(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, s
     return pd.concat([table, a2r.reset_index()], ignore_index=True)[table.columns]
 
 
-def collect(problems: pd.DataFrame, pools: dict[str, pd.DataFrame], syntheses: dict[tuple[str, str], pd.DataFrame], prices: pd.DataFrame, lab: Profile) -> pd.DataFrame:
+def collect(
+    problems: pd.DataFrame,
+    pools: dict[str, pd.DataFrame],
+    syntheses: dict[tuple[str, str], pd.DataFrame],
+    prices: pd.DataFrame,
+    lab: Profile,
+) -> pd.DataFrame:
     """Outcomes of several pairs: `pools` by explorer, `syntheses` by (explorer, synthesizer), all graded."""
     frames = []
     for explorer, pool in pools.items():
@@ -114,5 +132,8 @@ def transitions(pool: pd.DataFrame, syntheses: pd.DataFrame, n_paths: int, n_set
     state = sets.apply(lambda s: explorer_state(s.correct.tolist(), s.answer.tolist()))
     components = sets.text.apply(lambda texts: {answer_component(text) for text in texts})
     at = pd.MultiIndex.from_frame(syntheses[["problem_id", "set"]])
-    copies = [answer_component(text) in seen for text, seen in zip(syntheses.text, components.loc[at], strict=True)]
-    return syntheses[["benchmark", "problem_id", "set", "index", "explorer", "model", "correct"]].assign(state=state.loc[at].to_numpy(), copies=copies)
+    said = [answer_component(text) for text in syntheses.text]
+    copies = [text != "" and text in seen for text, seen in zip(said, components.loc[at], strict=True)]
+    return syntheses[["benchmark", "problem_id", "set", "index", "explorer", "model", "correct"]].assign(
+        state=state.loc[at].to_numpy(), copies=copies
+    )

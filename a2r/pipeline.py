@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm  # not tqdm.auto: its widgets would not show when papermill runs a notebook
 
 from a2r import prompts
 from a2r.answers import answer_component
@@ -55,7 +55,10 @@ def cut_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     counts = pool.groupby("problem_id").size()
     if len(counts) == 0 or counts.min() < n_paths * n_sets:
         have = 0 if len(counts) == 0 else counts.min()
-        raise UserError(f"{n_sets} sets of {n_paths} paths need {n_sets * n_paths} samples a problem, but the pool has {have}; explore more or ask for fewer.")
+        raise UserError(
+            f"{n_sets} sets of {n_paths} paths need {n_sets * n_paths} samples a problem, but the pool has {have}; "
+            "explore more or ask for fewer."
+        )
     position = pool.groupby("problem_id", sort=False).cumcount()
     return pool.assign(set=(position // n_paths).astype("int32"))[position < n_paths * n_sets]
 
@@ -78,9 +81,9 @@ def synthesize(
     components); name any other way of making it in `condition`. Returns a samples frame with the
     columns `set` and `explorer`, ordered by problem, set and index.
     """
-    n_paths, n_sets, n_syntheses = n_paths or profile.n_paths, n_sets or profile.n_sets, n_syntheses or profile.n_syntheses
+    profile = profile.with_(n_paths=n_paths, n_sets=n_sets, n_syntheses=n_syntheses)
     components = components or (lambda paths: [answer_component(text) for text in paths.text])
-    sets = cut_sets(pool, n_paths, n_sets)
+    sets = cut_sets(pool, profile.n_paths, profile.n_sets)
     questions = problems.set_index("problem_id")
     explorer = "+".join(dict.fromkeys(pool.model))
     asks = []
@@ -88,7 +91,7 @@ def synthesize(
         problem = questions.loc[problem_id]
         order = derive_seed(profile.seed, problem_id, number)
         messages = prompts.synthesizer_messages(problem.question, components(paths), order)
-        asks.append(Ask(problem.benchmark, problem_id, tuple(messages), range(n_syntheses), number, explorer, condition))
+        asks.append(Ask(problem.benchmark, problem_id, tuple(messages), range(profile.n_syntheses), number, explorer, condition))
     return ask(profile, synthesizer, "synthesizer", asks)
 
 
@@ -96,7 +99,8 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
     """Read or generate the samples of `asks` from model `name`; rows in the order of the asks and their indices.
 
     Every finished sample is stored as it comes, so an interrupted call goes on where it stopped. Failed
-    samples are kept with their error, count as no answer, and are asked for again by the next call.
+    samples are kept with their error, count as no answer, and are asked for again by the next call. Where the
+    same prompt was asked before, for another problem, set or condition, its samples are shared.
     """
     model = profile.model(name)
     sampling = profile.sampling_of(name)
@@ -106,11 +110,11 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
     with Store(profile.store_path) as store:
         known = store.read()
         done = set(known.index[known.error == ""])
-        wanted: list[str] = []
+        wanted: list[tuple[str, Ask]] = []
         for item in asks:
             sha = hashlib.sha256(json.dumps(item.messages).encode()).hexdigest()
             ids = [sample_id(model, identity, sha, described, i) for i in item.indices]
-            wanted += ids
+            wanted += [(id_, item) for id_ in ids]
             missing = [(i, id_) for i, id_ in zip(item.indices, ids, strict=True) if id_ not in done and id_ not in rows]
             if not missing:
                 continue
@@ -125,9 +129,11 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
         if requests:
             generate(profile, model, role, requests, rows, store)
         found = store.read()
-        if len(absent := set(wanted) - set(found.index)):
+        if absent := {id_ for id_, _ in wanted} - set(found.index):
             raise RuntimeError(f"engine '{profile.engine}' gave no sample for {len(absent)} of {len(wanted)} requests of {name}.")
-        return found.loc[wanted].reset_index(drop=True)
+        here = {c: [getattr(item, c) for _, item in wanted] for c in ("benchmark", "problem_id", "set", "explorer", "condition")}
+        samples = found.loc[[id_ for id_, _ in wanted]].reset_index(drop=True)
+        return samples.assign(role=role, model=name, **here).astype({"set": "int32"})
 
 
 def generate(profile: Profile, model: Model, role: str, requests: list[Request], rows: dict[str, dict], store: Store) -> None:
@@ -150,7 +156,6 @@ def generate(profile: Profile, model: Model, role: str, requests: list[Request],
                 bar.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tok/s", refresh=False)
                 bar.update()
     finally:
-        store.flush()
         engine.close()
 
 

@@ -40,7 +40,9 @@ def colour(method: str) -> str:
 def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
     """Grouped bars: accuracy of each method, one group a (explorer, synthesizer), 95% intervals over problems."""
     methods = ["Pass@1", f"Cons@{n_paths}", f"A2R@{n_paths}", f"Pass@{n_paths}"]
-    pairs = list(outcomes.loc[outcomes.method == f"A2R@{n_paths}", ["explorer", "synthesizer"]].drop_duplicates().itertuples(index=False, name=None))
+    pairs = list(
+        outcomes.loc[outcomes.method == f"A2R@{n_paths}", ["explorer", "synthesizer"]].drop_duplicates().itertuples(index=False, name=None)
+    )
     figure, axes = plt.subplots(figsize=(1.5 + 1.15 * len(pairs), 3.0))
     width = 0.8 / len(methods)
     for k, method in enumerate(methods):
@@ -52,7 +54,9 @@ def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
         y = np.array([e.estimate for e in estimates])
         error = [[e.estimate - e.low for e in estimates], [e.high - e.estimate for e in estimates]]
         outline = {"edgecolor": "#555555", "linewidth": 0.8, "hatch": "////"} if method == methods[-1] else {"linewidth": 0}
-        axes.bar(x, y, width * 0.92, yerr=error, label=method, color=colour(method), error_kw={"elinewidth": 0.9, "capsize": 1.8}, **outline)
+        axes.bar(
+            x, y, width * 0.92, yerr=error, label=method, color=colour(method), error_kw={"elinewidth": 0.9, "capsize": 1.8}, **outline
+        )
     axes.set_xticks(range(len(pairs)), [e if e == s else f"{e}\n→ {s}" for e, s in pairs])
     axes.set(ylabel="accuracy", ylim=(0, 1), xlabel="explorer = synthesizer" if all(e == s for e, s in pairs) else "explorer → synthesizer")
     axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handlelength=1.4)
@@ -73,7 +77,18 @@ def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int)
         x = np.arange(len(levels)) + (k - (len(pairs) - 1) / 2) * 0.12
         y = [e.estimate for e in estimates]
         error = [[e.estimate - e.low for e in estimates], [e.high - e.estimate for e in estimates]]
-        axes.errorbar(x, y, yerr=error, marker="o", markersize=4, linewidth=1.2, elinewidth=0.9, capsize=2, color=colours[k], label=explorer if explorer == synthesizer else f"{explorer} → {synthesizer}")
+        axes.errorbar(
+            x,
+            y,
+            yerr=error,
+            marker="o",
+            markersize=4,
+            linewidth=1.2,
+            elinewidth=0.9,
+            capsize=2,
+            color=colours[k],
+            label=explorer if explorer == synthesizer else f"{explorer} → {synthesizer}",
+        )
     axes.axhline(0, color="#333333", linewidth=0.8)
     axes.set_xticks(range(len(levels)), [f"{level}\n(n={int((groups == level).sum())})" for level in levels])
     axes.set(xlabel=label, ylabel=f"gain: {a2r} − {cons} (points)")
@@ -96,11 +111,59 @@ def accuracy_by_state(outcomes: pd.DataFrame, n_paths: int) -> Figure:
                     continue
                 e = stats.interval(here.groupby("problem_id").correct.mean())
                 error = None if e.n == 1 else [[e.estimate - e.low], [e.high - e.estimate]]
-                axes.bar(i + (k - 0.5) * 0.38, e.estimate, 0.36, yerr=error, color=colour(method), label=method if i == 0 else None, error_kw={"elinewidth": 0.9, "capsize": 1.8}, linewidth=0)
-        axes.set_xticks(range(len(STATES)), [f"{s}\n{counts.get(s, 0)}" for s in STATES], fontsize="x-small")
+                axes.bar(
+                    i + (k - 0.5) * 0.38,
+                    e.estimate,
+                    0.36,
+                    yerr=error,
+                    color=colour(method),
+                    label=method if i == 0 else None,
+                    error_kw={"elinewidth": 0.9, "capsize": 1.8},
+                    linewidth=0,
+                )
+        axes.set_xticks(range(len(STATES)), [f"{s}\n({counts.get(s, 0)})" for s in STATES], fontsize="x-small")
         axes.set_title(explorer if explorer == synthesizer else f"{explorer} → {synthesizer}", fontsize="medium")
-        axes.set(ylim=(0, 1.02), xlabel="explorer state, sets")
+        axes.set(xlim=(-0.6, len(STATES) - 0.4), ylim=(0, 1.02), xlabel="right answers among the references\n(number of sets)")
     panels[0][0].set_ylabel("accuracy")
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour(m)) for m in (cons, a2r)]
     figure.legend(handles, [cons, a2r], ncols=2, loc="outside upper center")
+    return figure
+
+
+def loss_curves(records: list[dict]) -> Figure:
+    """Training loss (nats per taught token) against tokens seen, one panel a stage, one line a width."""
+    stages = list(records[0]["stages"])
+    figure, panels = plt.subplots(1, len(stages), figsize=(2.7 * len(stages), 2.7))
+    colours = sns.color_palette("flare", len(records))
+    for axes, stage in zip(panels, stages, strict=True):
+        for record, line in zip(records, colours, strict=True):
+            curve = pd.DataFrame(record["stages"][stage]["curve"])
+            axes.plot(curve.tokens / 1e6, curve.loss.rolling(3, min_periods=1).mean(), color=line, linewidth=1.2, label=record["name"])
+        axes.set(title=stage, xlabel="tokens seen (millions)", yscale="log")
+    panels[0].set_ylabel("loss (nats per taught token)")
+    panels[0].legend(fontsize="small")
+    return figure
+
+
+def by_right_references(table: pd.DataFrame) -> Figure:
+    """Accuracy of syntheses by number of right references, one line a model; the grey line is a vote between otherwise different answers."""
+    figure, axes = plt.subplots(figsize=(4.2, 3.0))
+    models = table.model.unique()
+    for k, (model, colour_) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):
+        part = table[table.model == model]
+        y = np.array([a.estimate for a in part.accuracy])
+        error = np.nan_to_num([[a.estimate - a.low for a in part.accuracy], [a.high - a.estimate for a in part.accuracy]])
+        x = part["right references"] + (k - (len(models) - 1) / 2) * 0.07
+        axes.errorbar(x, y, yerr=error, marker="o", markersize=4, linewidth=1.2, elinewidth=0.9, capsize=2, color=colour_, label=model)
+    axes.plot(
+        [0, 1, 2, 3, 4],
+        [0, 0.25, 1, 1, 1],
+        color="#8c8c8c",
+        linestyle="--",
+        linewidth=1,
+        label="vote, wrong answers all different",
+        zorder=1,
+    )
+    axes.set(xlabel="right references among the four", ylabel="accuracy of the synthesis", ylim=(-0.02, 1.02), xticks=range(5))
+    axes.legend(fontsize="x-small", loc="lower right")
     return figure

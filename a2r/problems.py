@@ -17,7 +17,7 @@ def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFra
 
     Raises UserError where a source is missing, empty, lacks a column, or holds a duplicate id or an empty question.
     """
-    wanted = n_problems or profile.n_problems
+    wanted = profile.with_(n_problems=n_problems).n_problems
     frames = []
     for benchmark in profile.benchmarks:
         frame = read(benchmark)
@@ -26,7 +26,11 @@ def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFra
         frames.append(frame)
     if not frames:
         raise UserError(f"profile '{profile.name}' names no benchmark; add one under 'benchmarks'.")
-    return pd.concat(frames, ignore_index=True)
+    problems = pd.concat(frames, ignore_index=True)
+    if len(repeated := problems[problems.problem_id.duplicated()]):
+        first = repeated.iloc[0]
+        raise UserError(f"benchmark '{first.benchmark}' has the problem id '{first.problem_id}' of another benchmark; rename its ids.")
+    return problems
 
 
 def read(benchmark: Benchmark) -> pd.DataFrame:
@@ -36,17 +40,24 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
     readers = {
         ".parquet": pd.read_parquet,
         ".jsonl": lambda p: pd.read_json(p, lines=True, dtype=False),
-        ".csv": lambda p: pd.read_csv(p, dtype=str, keep_default_na=False),
+        ".csv": lambda p: pd.read_csv(p, dtype={benchmark.columns.get(c, c): str for c in REQUIRED}, keep_default_na=False),
     }
     if path.exists() and path.suffix in readers:
         try:
             frame = readers[path.suffix](path)
+        except pd.errors.EmptyDataError:
+            frame = pd.DataFrame()
         except (ValueError, OSError) as error:
-            raise UserError(f"{where} cannot be read: {str(error).splitlines()[0]}.") from error
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"{where} cannot be read ({reason}); give a whole {path.suffix} file.") from error
     elif path.suffix in readers or path.exists():
         raise UserError(f"{where} is not there, or not a .parquet, .jsonl or .csv file; give the path of one.")
     else:
         frame = from_hub(benchmark, where)
+    if frame.empty:
+        raise UserError(f"{where} is empty; give a file with at least one problem.")
+    # a column of theirs that has the name of one of ours, but is not what the profile maps to it, makes room
+    frame = frame.drop(columns=set(benchmark.columns) - set(benchmark.columns.values()), errors="ignore")
     frame = frame.rename(columns={theirs: ours for ours, theirs in benchmark.columns.items()})
     if "problem_id" not in frame:
         frame.insert(0, "problem_id", [f"{benchmark.name}-{i}" for i in range(len(frame))])
@@ -72,8 +83,6 @@ def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame
     missing = [column for column in REQUIRED if column not in frame]
     if missing:
         raise UserError(f"{where} has no column '{missing[0]}'; its columns are {', '.join(frame.columns)}: map them under 'columns'.")
-    if frame.empty:
-        raise UserError(f"{where} is empty; give a file with at least one problem.")
     if benchmark.rows is not None and len(frame) != benchmark.rows:
         raise UserError(f"{where} has {len(frame)} rows instead of {benchmark.rows}; check the revision.")
     frame = frame.assign(benchmark=benchmark.name, **{c: frame[c].map(as_text) for c in REQUIRED})
@@ -87,14 +96,17 @@ def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame
     if benchmark.integer_answers:
         odd = frame[~frame.answer.map(canonical).str.fullmatch(r"-?\d+")]
         if len(odd):
-            raise UserError(f"{where} has the answer '{odd.answer.iloc[0]}' for problem '{odd.problem_id.iloc[0]}', which is no integer.")
+            raise UserError(
+                f"{where} has the answer '{odd.answer.iloc[0]}' for problem '{odd.problem_id.iloc[0]}', which is no integer; "
+                f"correct it, or set integer_answers to false."
+            )
     order = ["benchmark", *REQUIRED]
     return frame[order + [c for c in frame.columns if c not in order]]
 
 
 def as_text(value) -> str:
     """A cell as text: 33.0 read from a column of floats is the integer 33, a missing value is ''."""
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

@@ -1,8 +1,11 @@
 """Profiles: small YAML files that say which models, problems and sampling a study uses."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -69,7 +72,7 @@ class Profile:
     explorers: tuple[str, ...]
     synthesizers: tuple[str, ...]
     symmetric: tuple[str, ...]
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     n_paths: int = 4
     n_sets: int = 4
     n_syntheses: int = 1
@@ -79,6 +82,7 @@ class Profile:
     engine_options: dict = field(default_factory=dict)
     prices: str = "data/prices.csv"
     store: str = "runs/samples"
+    figures: str = "figures"  # tables and figures go into a folder in it, by the profile's name
 
     @property
     def store_path(self) -> Path:
@@ -97,13 +101,14 @@ class Profile:
         """A copy with other values; a `temperature` changes the sampling of every model."""
         changes = {key: value for key, value in changes.items() if value is not None}
         temperature = changes.pop("temperature", None)
+        if unknown := changes.keys() - {f.name for f in fields(self)}:
+            raise UserError(f"a profile has no '{min(unknown)}' to change; it has {', '.join(f.name for f in fields(self))}.")
         profile = replace(self, **changes)
-        if temperature is None:
-            return profile
-        if temperature < 0:
-            raise UserError(f"temperature is {temperature}; it has to be 0 (greedy) or more.")
-        models = tuple(replace(m, sampling=m.sampling and replace(m.sampling, temperature=temperature)) for m in self.models)
-        return replace(profile, models=models, sampling=replace(self.sampling, temperature=temperature))
+        if temperature is not None:
+            models = tuple(replace(m, sampling=m.sampling and replace(m.sampling, temperature=temperature)) for m in profile.models)
+            profile = replace(profile, models=models, sampling=replace(profile.sampling, temperature=temperature))
+        _check(profile.sampling, f"profile '{self.name}'")
+        return _check(profile, f"profile '{self.name}'")
 
 
 def available() -> list[str]:
@@ -120,39 +125,95 @@ def load_profile(name: str) -> Profile:
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
     if not path.exists():
         raise UserError(f"there is no profile '{name}'; choose {', '.join(available())} or give the path of a YAML file.")
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"profile {path} is not valid YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"profile {path} holds no keys; see a2r/profiles/nano.yaml for the form.")
-    if "extends" in raw:  # a profile may state only how it differs from another
-        base = str(raw.pop("extends"))
-        parent = yaml.safe_load((PROFILES / f"{base}.yaml").read_text()) if base in available() else None
-        if parent is None:
-            raise UserError(f"profile {path} extends '{base}', which does not exist; choose {', '.join(available())}.")
-        raw = {**parent, **raw}
-    raw["name"] = path.stem
+    raw = {**_read(path), "name": path.stem}
     where = f"profile {path}"
-    raw["models"] = tuple(_build(Model, {**m, "sampling": m.get("sampling") and _build(Sampling, m["sampling"], where)}, where) for m in raw.get("models", []))
-    raw["benchmarks"] = tuple(_build(Benchmark, b, where) for b in raw.get("benchmarks", []))
+    for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric"):
+        if not isinstance(raw.setdefault(key, []), list):
+            raise UserError(f"{where} gives {raw[key]!r} as its {key}, which has to be a list.")
+    if not raw["models"]:
+        raise UserError(f"{where} names no model; list at least one under 'models'.")
+    sampling = raw.get("sampling", {})
+    raw["sampling"] = _build(Sampling, sampling, where)
+    raw["benchmarks"] = tuple(_build(Benchmark, b, where) for b in raw["benchmarks"])
+    raw["models"] = tuple(_model(m, sampling, where) for m in raw["models"])
+    for kind in ("models", "benchmarks"):
+        names = [item.name for item in raw[kind]]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise UserError(f"{where} has '{min(repeated)}' twice among its {kind}; make the names unique.")
     names = [m.name for m in raw["models"]]
     for role in ("explorers", "synthesizers", "symmetric"):
-        raw[role] = tuple(raw.get(role, names))
+        raw[role] = tuple(raw[role] or names)
         for model in raw[role]:
             if model not in names:
-                raise UserError(f"{where} gives '{model}' as one of its {role}, but its models are {', '.join(names) or 'none'}.")
-    if "sampling" in raw:
-        raw["sampling"] = _build(Sampling, raw["sampling"], where)
+                raise UserError(f"{where} gives '{model}' as one of its {role}, but its models are {', '.join(names)}.")
     return _build(Profile, raw, where)
 
 
+def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
+    """The keys of a profile's file, over those of the profile that it `extends`."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UserError(f"profile {path} is not valid YAML ({line}{error.problem}); see a2r/profiles/nano.yaml for the form.") from error
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"profile {path} cannot be read ({str(error).splitlines()[0]}); give a YAML file.") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"profile {path} holds no keys; see a2r/profiles/nano.yaml for the form.")
+    if "extends" not in raw:
+        return raw
+    base = str(raw.pop("extends"))
+    if base not in available() or base in heirs:
+        wrong = "extends itself" if base in heirs else "does not exist"
+        raise UserError(f"profile {path} extends '{base}', which {wrong}; choose {', '.join(available())}.")
+    parent = _read(PROFILES / f"{base}.yaml", (*heirs, base))
+    inner = {
+        key: {**parent[key], **raw[key]}
+        for key in parent.keys() & raw.keys()
+        if isinstance(parent[key], dict) and isinstance(raw[key], dict)
+    }
+    return {**parent, **raw, **inner}
+
+
+def _model(values: dict, sampling: dict, where: str) -> Model:
+    """A model whose own `sampling` says only how it differs from the profile's."""
+    if isinstance(values, dict) and isinstance(values.get("sampling"), dict):
+        values = {**values, "sampling": _build(Sampling, {**sampling, **values["sampling"]}, where)}
+    return _build(Model, values, where)
+
+
 def _build(kind: type, values: dict, where: str):
+    if not isinstance(values, dict):
+        raise UserError(f"{where} gives {values!r} for a {kind.__name__.lower()}, which has to be a mapping of keys to values.")
     known = [f.name for f in fields(kind)]
-    unknown = [key for key in values if key not in known]
-    if unknown:
+    if unknown := [key for key in values if key not in known]:
         raise UserError(f"{where} has an unknown key '{unknown[0]}' for a {kind.__name__.lower()}; known are {', '.join(known)}.")
     try:
-        return kind(**values)
+        return _check(kind(**values), where)
     except TypeError as error:
         raise UserError(f"{where} lacks something a {kind.__name__.lower()} needs: {error}.") from error
+
+
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping", tuple: "a list"}
+LIMITS = {
+    **dict.fromkeys(
+        ("n_paths", "n_sets", "n_syntheses", "n_problems", "rows", "max_tokens", "parameters"), (lambda v: v >= 1, "at least 1")
+    ),
+    "temperature": (lambda v: 0 <= v < math.inf, "0 (greedy) or more"),
+    "top_p": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
+    "top_k": (lambda v: v >= 0, "0 (off) or more"),
+}
+
+
+def _check(made, where: str):
+    """`made` itself if each of its values is of the annotated type and within its limits; UserError if not."""
+    for name, hint in get_type_hints(type(made)).items():
+        value, hints = getattr(made, name), get_args(hint) if isinstance(hint, UnionType) else [hint]
+        kinds = [get_origin(kind) or kind for kind in hints]
+        within, words = LIMITS.get(name, (lambda _: True, ""))
+        if not any(isinstance(value, (int, float) if k is float else k) for k in kinds) or (isinstance(value, bool) and bool not in kinds):
+            words = KINDS.get(kinds[0], f"a {kinds[0].__name__.lower()}")
+        elif value is None or within(value):
+            continue
+        raise UserError(f"{where} says that {name} is {value!r}; it has to be {words}.")
+    return made

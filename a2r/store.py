@@ -6,8 +6,10 @@ never share one and a crash loses at most the samples of the last few seconds.
 
 import logging
 import os
+import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -54,14 +56,15 @@ SCHEMA = pa.schema(
 class Store:
     """Samples on disk in `folder`. Use as a context manager while writing: leaving it flushes.
 
-    Raises UserError if the folder cannot be written. A part that cannot be read is set aside (renamed
-    to *.damaged, named in a warning), and its samples are asked for again.
+    Raises UserError if the folder cannot be written. A part that is damaged (its checksums tell) is set
+    aside, renamed to *.damaged and named in a warning, and its samples are asked for again.
     """
 
     def __init__(self, folder: str | Path, writable: bool = True):
         self.folder = Path(folder)
         self._buffer: list[dict] = []
-        self._flushed = time.monotonic()
+        self._lock = threading.RLock()
+        self._timer: threading.Timer | None = None
         self._frames: dict[str, pd.DataFrame] = {}
         self._cache: pd.DataFrame | None = None
         if not writable:
@@ -72,7 +75,9 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UserError(f"the store {self.folder} cannot be written ({error.strerror}); free the folder or set another one with 'store'.") from error
+            raise UserError(
+                f"the store {self.folder} cannot be written ({error.strerror}); free the folder or set another one with 'store'."
+            ) from error
 
     def __enter__(self) -> "Store":
         return self
@@ -81,27 +86,44 @@ class Store:
         self.flush()
 
     def add(self, row: dict) -> None:
-        """Take one sample; it is on disk after FLUSH_SECONDS at the latest."""
-        self._buffer.append(row)
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+        """Take one sample; it is on disk after FLUSH_SECONDS at the latest, whether or not another one comes."""
+        with self._lock:
+            # a server may send half of a character, which no file can hold
+            self._buffer.append({**row, "text": row["text"].encode(errors="replace").decode()})
+            if len(self._buffer) == 1:
+                self._timer = threading.Timer(FLUSH_SECONDS, self._flush_in_time)
+                self._timer.daemon = True
+                self._timer.start()
+            elif not self._timer.is_alive():  # it could not write; what stood in its way is for the caller
+                self.flush()
+
+    def _flush_in_time(self) -> None:
+        with suppress(UserError):
             self.flush()
 
     def flush(self) -> None:
         """Write what has been added since the last flush as a part of its own."""
-        self._flushed = time.monotonic()
-        if not self._buffer:
-            return
+        with self._lock:
+            if self._buffer:
+                self._timer.cancel()
+                self._write()
+                self._buffer = []
+
+    def _write(self) -> None:
         name = f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
         partial = self.folder / f".{name}.tmp"
         try:
             with partial.open("wb") as file:
-                pq.write_table(pa.Table.from_pylist(self._buffer, schema=SCHEMA), file, compression="zstd")
+                pq.write_table(pa.Table.from_pylist(self._buffer, schema=SCHEMA), file, compression="zstd", write_page_checksum=True)
                 file.flush()
                 os.fsync(file.fileno())
             partial.rename(self.folder / name)
         except OSError as error:
-            raise UserError(f"the store {self.folder} took no more samples ({error.strerror}); make room and run again: what was written before is kept.") from error
-        self._buffer = []
+            with suppress(OSError):
+                partial.unlink()
+            raise UserError(
+                f"the store {self.folder} took no more samples ({error.strerror}); make room and run again: what was written is kept."
+            ) from error
 
     def read(self) -> pd.DataFrame:
         """All samples, one row an id; where an id was asked for again after a failure, the row that succeeded."""
@@ -111,17 +133,34 @@ class Store:
             if part.name in self._frames:
                 continue
             try:
-                self._frames[part.name] = pq.read_table(part, schema=SCHEMA).to_pandas()
+                table = pq.read_table(part, schema=SCHEMA, page_checksum_verification=True)
+                if any(column.null_count for column in table.columns):
+                    raise pa.ArrowInvalid("values are missing")
+                self._frames[part.name] = table.to_pandas()
                 changed = True
             except FileNotFoundError:
-                continue  # another process compacted it away
-            except (pa.ArrowException, OSError) as error:
-                aside = part.with_suffix(".damaged")
-                part.rename(aside)
-                log.warning("The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again.", part, str(error).splitlines()[0], aside.name)
+                continue  # another process found it damaged first
+            except (pa.ArrowException, OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno:  # the file may be sound: no permission, too many open files
+                    raise UserError(f"the part file {part} cannot be read ({error.strerror}); make it readable and run again.") from error
+                self._set_aside(part, str(error).splitlines()[0])
         if changed or self._cache is None:
             frames = list(self._frames.values())
             frame = pd.concat(frames, ignore_index=True) if frames else SCHEMA.empty_table().to_pandas()
             frame = frame.sort_values("error", key=lambda e: e != "", kind="stable").drop_duplicates("id")
             self._cache = frame.set_index("id", drop=False).rename_axis(None)
         return self._cache
+
+    def _set_aside(self, part: Path, reason: str) -> None:
+        aside = part.with_suffix(".damaged")
+        try:
+            part.rename(aside)
+        except FileNotFoundError:
+            return  # another process was faster
+        except OSError as error:
+            raise UserError(
+                f"the part file {part} is damaged ({reason}) and could not be renamed ({error.strerror}); remove it."
+            ) from error
+        log.warning(
+            "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again.", part, reason, aside.name
+        )

@@ -1,9 +1,13 @@
 """Studies: parameterised notebooks, executed by papermill over the store of samples."""
 
+import ast
 import json
 import logging
+import os
+import sys
 from pathlib import Path
 
+import nbformat
 import papermill
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
@@ -39,10 +43,10 @@ def find(study: str) -> Path:
 
 def parameters_of(notebook: Path) -> dict[str, object]:
     """Default values of a notebook's `parameters` cell, by name."""
-    import ast
-
-    found = papermill.inspect_notebook(str(notebook))
-    return {name: ast.literal_eval(p["default"]) for name, p in found.items()}
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
+    assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
 
 
 def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str, object]:
@@ -70,10 +74,16 @@ def convert(name: str, value, default, study: str):
         return None
     try:
         if kind is list:
-            return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+            parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+            if not parts or "" in parts:
+                raise ValueError
+            return [type(default[0])(part) for part in parts] if default else parts
         if kind is bool:
             return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
-        return kind(value)
+        converted = kind(value)
+        if isinstance(value, bool) or (not isinstance(value, str) and converted != value):
+            raise ValueError  # 0.5 is no whole number
+        return converted
     except (ValueError, KeyError, TypeError):
         names = {int: "a whole number", float: "a number", bool: "true or false", list: "a comma-separated list", str: "text"}
         raise UserError(f"parameter '{name}' of {study} has to be {names.get(kind, kind.__name__)}, not '{value}'.") from None
@@ -87,12 +97,17 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
     """
     notebook = find(study)
     load_profile(profile)
+    if profile.endswith((".yaml", ".yml")):
+        profile = str(Path(profile).resolve())  # the notebook runs in the repository's root, wherever this was called
     values = check_parameters(notebook, {**(parameters or {}), "profile": profile})
-    label = "_".join(f"{k}={','.join(v) if isinstance(v, list) else v}".replace("/", "-") for k, v in sorted(values.items()) if k != "profile")
+    label = "_".join(
+        f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}".replace("/", "-") for k, v in sorted(values.items()) if k != "profile"
+    )
     output = RUNS / "__".join(filter(None, [notebook.stem, Path(profile).stem, label[:150]]))
     output = output.with_name(output.name + ".ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm.auto, which some library imports, wants widgets
     try:
         papermill.execute_notebook(
             str(notebook),
@@ -102,12 +117,15 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
             cwd=str(ROOT),
             progress_bar=False,
             log_output=False,
-            stderr_file=__import__("sys").stderr if progress else None,
+            stderr_file=sys.stderr if progress else None,
+            extra_arguments=["--log-level=ERROR"],  # the kernel's, which else warns of its unencrypted socket on every start
         )
     except (PapermillExecutionError, CellExecutionError) as error:
-        cell = getattr(error, "cell_index", None)
-        reason = f"{getattr(error, 'ename', 'Error')}: {getattr(error, 'evalue', error)}"
-        raise StudyFailed(f"cell {cell} of {notebook.name} failed ({reason}); the notebook so far is {output}, and the samples are kept.") from error
+        cell = f"In [{getattr(error, 'exec_count', '?')}]"
+        reason = f"{getattr(error, 'ename', 'Error')}: {getattr(error, 'evalue', error)}".splitlines()[0]
+        raise StudyFailed(
+            f"cell {cell} of {notebook.name} failed ({reason}); the notebook so far is {output}, and the samples are kept."
+        ) from error
     except DeadKernelError as error:
         raise StudyFailed(f"the kernel of {notebook.name} died; the samples are kept, run it again to go on.") from error
     return output
@@ -115,8 +133,6 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
 
 def results(executed: Path) -> dict[str, list[str]]:
     """What the last cell of an executed study says it made: {"tables": [...], "figures": [...]}; paths from the repository's root."""
-    import nbformat
-
     for cell in reversed(nbformat.read(executed, as_version=4).cells):
         for out in cell.get("outputs", []):
             made = out.get("data", {}).get("application/vnd.a2r+json")

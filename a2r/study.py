@@ -20,7 +20,7 @@ class Study:
 
     def __init__(self, lab: Profile, name: str, parameters: dict):
         self.lab, self.name = lab, name
-        self.folder = ROOT / "figures" / lab.name
+        self.folder = ROOT / lab.figures / lab.name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
@@ -29,7 +29,7 @@ class Study:
     def table(self, table: pd.DataFrame, name: str) -> None:
         """Save a table as <study>_<name>.csv and .tex."""
         paths = tables.save(table, self.folder, f"{self.name}_{name}")
-        self.made["tables"].append(str(paths[0].relative_to(ROOT)))
+        self.made["tables"].append(from_root(paths[0]))
 
     def figure(self, figure: Figure, name: str) -> None:
         """Save a figure as <study>_<name>.pdf and .png, the provenance in the files' metadata."""
@@ -37,18 +37,19 @@ class Study:
         note = json.dumps(self.provenance, sort_keys=True, default=str)
         figure.savefig(path.with_suffix(".pdf"), metadata={"Title": path.name, "Keywords": note, "CreationDate": None})
         figure.savefig(path.with_suffix(".png"), metadata={"Title": path.name, "Description": note})
-        self.made["figures"].append(str(path.relative_to(ROOT)) + ".{pdf,png}")
+        self.made["figures"].append(from_root(path) + ".{pdf,png}")
 
-    def finish(self, outcomes: pd.DataFrame) -> None:
-        """Write the outcomes and the provenance, and show where everything is."""
+    def finish(self, outcomes: pd.DataFrame | None = None) -> None:
+        """Write the provenance, and the outcomes where the study has some, and show where everything is."""
         from IPython.display import display
 
-        path = self.folder / f"{self.name}_outcomes.csv"
-        outcomes.to_csv(path, index=False, float_format="%.6g")
-        self.made["tables"].append(str(path.relative_to(ROOT)))
+        if outcomes is not None:
+            path = self.folder / f"{self.name}_outcomes.csv"
+            outcomes.to_csv(path, index=False, float_format="%.6g")
+            self.made["tables"].append(from_root(path))
         path = self.folder / f"{self.name}.json"
         path.write_text(json.dumps(self.provenance, indent=1, sort_keys=True, default=str) + "\n")
-        self.made["provenance"] = [str(path.relative_to(ROOT))]
+        self.made["provenance"] = [from_root(path)]
         lines = "\n".join(f"{kind:10} {', '.join(paths)}" for kind, paths in self.made.items())
         display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
 
@@ -56,6 +57,11 @@ class Study:
 def begin(lab: Profile, name: str, parameters: dict) -> Study:
     """Start a study: set the house style and note the provenance of what it will save."""
     return Study(lab, name, parameters)
+
+
+def from_root(path: Path) -> str:
+    """A path as it is shown: from the repository's root where it is in it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def provenance(lab: Profile, study: str, parameters: dict) -> dict:
@@ -73,6 +79,7 @@ def provenance(lab: Profile, study: str, parameters: dict) -> dict:
 
 def commit() -> str:
     """The checkout's commit, or "unknown" outside git."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -7,6 +7,7 @@ import pandas as pd
 from a2r import stats
 from a2r.metrics import gap_closed, relative_gain
 from a2r.outcomes import rates
+from a2r.pipeline import cut_sets
 from a2r.stats import Interval
 
 UNDEFINED = "undefined"
@@ -46,7 +47,10 @@ def ratio(wide: pd.DataFrame, columns: list[str], statistic, denominator: pd.Ser
     """A ratio of gains with its interval, or "undefined" and the reason where the denominator could be 0."""
     below = stats.interval(denominator)
     if not (below.low > 0 or below.high < 0):
-        return UNDEFINED, f"the denominator is {below.estimate:.3f} [{below.low:.3f}, {below.high:.3f}] over {below.n} problems, which contains 0"
+        return (
+            UNDEFINED,
+            f"the denominator is {below.estimate:.3f} [{below.low:.3f}, {below.high:.3f}] over {below.n} problems, which contains 0",
+        )
     return stats.interval([wide[c] for c in columns], statistic), ""
 
 
@@ -61,6 +65,33 @@ def reliability(pools: dict[str, pd.DataFrame], syntheses: dict[tuple[str, str],
     """Shares of truncated, failed and answerless samples by role and model, and how many samples that is of."""
     rows = [{"role": "explorer", "model": m, "references": "", **rates(p), "samples": len(p)} for m, p in pools.items()]
     rows += [{"role": "synthesizer", "model": s, "references": e, **rates(f), "samples": len(f)} for (e, s), f in syntheses.items()]
+    return pd.DataFrame(rows)
+
+
+def contexts(pools: dict[str, pd.DataFrame], conditions: dict[str, dict[str, pd.DataFrame]], n_paths: int = 4) -> pd.DataFrame:
+    """One row a model and benchmark: Pass@1 as explorer and accuracy under each reference context, as Intervals over problems."""
+    rows = []
+    for model, kinds in conditions.items():
+        for benchmark, pool in pools[model].groupby("benchmark", sort=False):
+            row = {"model": model, "benchmark": benchmark, "Pass@1": stats.interval(pool.groupby("problem_id").correct.mean())}
+            for kind, frame in kinds.items():
+                row[kind] = stats.interval(frame[frame.benchmark == benchmark].groupby("problem_id").correct.mean())
+            rows.append({**row, "n": pool.problem_id.nunique()})
+    return pd.DataFrame(rows)
+
+
+def by_right_references(
+    pools: dict[str, pd.DataFrame], conditions: dict[str, dict[str, pd.DataFrame]], n_paths: int = 4, n_sets: int = 1
+) -> pd.DataFrame:
+    """Accuracy of each model's syntheses, one row a number of right references among the N; problems are the unit of the interval."""
+    rows = []
+    for model, kinds in conditions.items():
+        right = cut_sets(pools[model], n_paths, n_sets).groupby(["problem_id", "set"]).correct.sum()
+        frame = kinds["references"]
+        counts = right.loc[pd.MultiIndex.from_frame(frame[["problem_id", "set"]])].to_numpy()
+        for k, part in frame.groupby(counts):
+            accuracy = stats.interval(part.groupby("problem_id").correct.mean())
+            rows.append({"model": model, "right references": int(k), "accuracy": accuracy, "problems": accuracy.n})
     return pd.DataFrame(rows)
 
 
@@ -85,13 +116,13 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
 
 
 def save(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    """Write a table as CSV (intervals in three columns) and as LaTeX (booktabs); returns the paths."""
+    """Write a table as CSV (intervals in three columns, "undefined" in the first) and as LaTeX (booktabs); returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     flat = {}
     for column in table:
         if any(isinstance(v, Interval) for v in table[column]):
             for i, part in enumerate(("", "_low", "_high")):
-                flat[column + part] = [v[i] if isinstance(v, tuple) else None for v in table[column]]
+                flat[column + part] = [v[i] if isinstance(v, tuple) else None if i else v for v in table[column]]
         else:
             flat[column] = table[column]
     paths = [folder / f"{name}.csv", folder / f"{name}.tex"]

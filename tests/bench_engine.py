@@ -89,9 +89,8 @@ def main() -> None:
     # Its own copy of the model, because the engine puts its attention function into the one that it loads.
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=args.dtype).to(engine.device).eval()
     sampling = Sampling(args.temperature, args.top_p, args.top_k, args.max_tokens)
-    print(
-        f"{args.model}: {sum(p.numel() for p in engine.model.parameters()) / 1e6:.2f}M parameters, {engine.version}, {torch.get_num_threads()} threads"
-    )
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"{args.model}: {size:.2f}M parameters, {engine.version}, {engine.device}, {torch.get_num_threads()} threads")
     for role in ("explorer", "synthesizer") if args.role == "both" else (args.role,):
         requests = make_requests(role, args.problems, args.n, sampling)
         run_engine(engine, requests[:20])
@@ -106,10 +105,9 @@ def main() -> None:
             for speed, (tokens, seconds) in ((ours, run_engine(engine, requests)), (theirs, run_generate(engine, model, requests, best))):
                 speed.append(tokens / seconds)
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        print(
-            f"{role}: engine {statistics.median(ours):.0f} tokens/s, model.generate (batches of {best}) {statistics.median(theirs):.0f} tokens/s, "
-            f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+        fast, slow = statistics.median(ours), statistics.median(theirs)
+        print(f"{role}: engine {fast:.0f} tokens/s, model.generate in batches of {best} {slow:.0f} tokens/s")
+        print(f"{role}: median ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, n={len(ratios)})")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The `transformers` engine: samples from a causal language model inside this process.
 
-Rows join and leave a running batch one by one. Each row owns a *slot* of a preallocated key-value
-cache and fills it from the left, so that a finished row is replaced by copying one slot over another,
-and a new one is written into a free slot; nobody is padded, shifted or concatenated. A prompt is computed
-once and its slot copied for each of the request's samples.
+Rows (samples) join and leave a running batch. Each owns a *slot* of a preallocated key-value cache and
+fills it from the left: when a row finishes, the last row moves into its slot, and new rows take the free
+slots at the end, so nothing is shifted, concatenated or computed for rows that are done. A prompt is
+computed once and copied into the slots of all its samples.
 
-Simplified against a server such as vLLM: a row's slot is reserved at its longest possible length, no
-cache is shared across requests, and every row pays attention over the width of the longest one.
+Simplified against a server such as vLLM: a slot is as long as the longest row may become, and each row
+pays for attention over the width of the longest row there is.
 """
 
 import gc
@@ -15,200 +15,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM, AutoTokenizer, DynamicCache
-from transformers.cache_utils import Cache, CacheLayerMixin
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.cache_utils import Cache
 from transformers.utils import logging
 
 from a2r.engines import EngineError, Generation, Request
+from a2r.engines.drawing import choose, uniform_numbers
+from a2r.engines.slots import SlotCache
 
-MAX_ROWS = 512  # beyond this a CPU step only gets slower, and a GPU step's logits get large
+MAX_ROWS = 512  # 256 and 512 are equally fast on a CPU; more would only take memory (rows × vocabulary for the logits)
 MEMORY = 2**30  # bytes of keys and values that a CPU engine takes by default
 PREFILL_TOKENS = 8192  # prompt tokens computed at once, bounds the activations
-REFILL = 0.5  # new rows join when fewer than this share of the rows that would fit are left
-
-
-class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer, each [slots, heads, columns, head_dim]; where a token goes is told by the cache."""
-
-    def __init__(self, cache: "SlotCache", like: CacheLayerMixin):
-        super().__init__()
-        self.cache, self.keys, self.values = cache, like.keys[:0, :, :0], like.values[:0, :, :0]
-        self.memory = [self.keys.flatten(), self.values.flatten()]
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to do: the slots exist from the start."""
-
-    def resize(self, slots: int, columns: int) -> None:
-        """Lay the memory out anew, and take more of it if need be; what the live rows hold stays."""
-        laid_out = []
-        for i, old in enumerate((self.keys, self.values)):
-            heads, size = old.shape[1], old.shape[3]
-            held = old[: self.cache.rows, :, :columns].clone()
-            if self.memory[i].numel() < slots * heads * columns * size:
-                self.memory[i] = zeros(slots * heads * columns * size, like=old)
-            laid_out.append(self.memory[i][: slots * heads * columns * size].view(slots, heads, columns, size))
-            laid_out[i][: self.cache.rows, :, : held.shape[2]] = held
-        self.keys, self.values = laid_out
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write one token per row; both states are [rows, heads, 1, head_dim]. Returns [rows, heads, width, head_dim] views."""
-        seen = []
-        for slots, new in ((self.keys, key_states), (self.values, value_states)):
-            slots.view(-1, slots.shape[3]).index_copy_(0, self.cache.place(slots.shape[1]), new.reshape(-1, new.shape[3]))
-            seen.append(slots[: self.cache.rows, :, : self.cache.width])
-        return seen[0], seen[1]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cache.width, 0
-
-    def get_seq_length(self) -> int:
-        return self.cache.width - 1
-
-    def get_max_length(self) -> int:
-        return -1
-
-
-def zeros(count: int, like: torch.Tensor) -> torch.Tensor:
-    """`count` zeros of `like`'s type and device. Zeros because a masked column counts 0 times what it holds, and 0 times NaN is NaN.
-
-    On a CPU through numpy, which leaves the memory untouched, and so untaken, until it is written to.
-    """
-    if like.device.type != "cpu":
-        return like.new_zeros(count)
-    return torch.from_numpy(np.zeros(count * like.element_size(), np.uint8)).view(like.dtype)
-
-
-class SlotCache(Cache):
-    """The key-value slots of a batch. The first `rows` slots are live; row i has `lengths[i]` tokens in columns 0.. of its slot."""
-
-    def __init__(self, like: Cache):
-        """Take the number of layers, heads, dtype and device from `like`, a cache that the model has filled."""
-        self.rows = self.width = self.slots = self.columns = 0
-        self.lengths = torch.empty(0, dtype=torch.long)
-        self.places: dict[int, torch.Tensor] = {}
-        super().__init__(layers=[SlotLayer(self, layer) for layer in like.layers])
-
-    def resize(self, slots: int, columns: int) -> None:
-        """Make room for `slots` rows of `columns` tokens; what the live rows hold stays."""
-        for layer in self.layers:
-            layer.resize(slots, columns)
-        self.slots, self.columns = slots, columns
-
-    def aim(self, lengths: torch.Tensor, width: int) -> None:
-        """Direct the next token of each of the first `len(lengths)` rows to column `lengths[i]`; the longest row is then `width` long."""
-        self.rows, self.width, self.lengths, self.places = len(lengths), width, lengths, {}
-
-    def place(self, heads: int) -> torch.Tensor:
-        """Where the next tokens go in a layer of `heads` heads, [rows × heads], counted over all slots, heads and columns."""
-        if heads not in self.places:
-            lines = torch.arange(self.rows * heads, device=self.lengths.device)
-            self.places[heads] = lines * self.columns + self.lengths.repeat_interleave(heads)
-        return self.places[heads]
-
-    def insert(self, first: int, prompts: Cache, source: torch.Tensor) -> None:
-        """Copy row `source[i]` of `prompts`, a filled cache, into slot `first + i`."""
-        for layer, new in zip(self.layers, prompts.layers, strict=True):
-            for slots, states in ((layer.keys, new.keys), (layer.values, new.values)):
-                slots[first : first + len(source), :, : states.shape[2]] = states[source]
-
-    def move(self, source: torch.Tensor, target: torch.Tensor) -> None:
-        """Overwrite the slots `target` with the slots `source`."""
-        for layer in self.layers:
-            for slots in (layer.keys, layer.values):
-                slots[target, :, : self.width] = slots[source, :, : self.width]
-
-
-def slot_attention(
-    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs
-) -> tuple[torch.Tensor, None]:
-    """Attention of one new token per row over its slot: query [rows, query heads, 1, head_dim], key [rows, heads, width, head_dim].
-
-    Does without the copies of `sdpa_attention_forward`: heads that share keys become the lines of one
-    product, and the slots are read in place. On a CPU it is 3 times as fast as torch's kernel, which is made for many queries.
-    """
-    rows, heads, length, size = query.shape
-    if length > 1 or attention_mask is None or kwargs.get("position_bias") is not None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    scaling = kwargs.get("scaling") or size**-0.5
-    scores = torch.matmul((query * scaling).view(rows, key.shape[1], -1, size), key.transpose(2, 3))
-    weights = scores.add_(attention_mask).softmax(-1, dtype=torch.float32).to(value.dtype)
-    return torch.matmul(weights, value).view(rows, 1, heads, -1), None
-
-
-AttentionInterface.register("slots", slot_attention)
-AttentionMaskInterface.register("slots", sdpa_mask)
-
-
-def choose(
-    logits: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
-) -> torch.Tensor:
-    """Draw one token per row by inverting its distribution function at the row's own uniform number.
-
-    `logits` is [rows, vocabulary], everything else [rows]; temperature, then top-k, then top-p. A row's
-    token depends on nothing but its own line of each argument.
-    """
-    greedy, cut = temperature == 0, (top_k > 0) | (top_p < 1)
-    tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
-    for members, draw in ((greedy, None), (~greedy & cut, _draw_cut), (~greedy & ~cut, _draw)):
-        at = members.nonzero()[:, 0]
-        if len(at) == 0:
-            continue
-        mine = logits if len(at) == len(logits) else logits[at]
-        if draw is None:
-            tokens[at] = mine.argmax(-1)
-        else:
-            tokens[at] = draw(mine.float() / temperature[at, None], uniforms[at], top_k[at], top_p[at])
-    return tokens
-
-
-def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """The first column at which the running sum of a row's `weights` exceeds its uniform share of the total."""
-    sums = weights.cumsum(-1)
-    total = sums[:, -1]
-    # Strictly below the total, so that rounding can never pick a column of weight 0 at the end.
-    level = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(sums, level[:, None], right=True)[:, 0].clamp_max(weights.shape[-1] - 1)
-
-
-def _draw(scores: torch.Tensor, uniforms: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    return _invert(scores.softmax(-1), uniforms)
-
-
-def _draw_cut(scores: torch.Tensor, uniforms: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, candidates: int = 64) -> torch.Tensor:
-    """As `_draw`, among each row's `top_k` best tokens and of these the fewest that hold `top_p` of the probability."""
-    vocabulary = scores.shape[-1]
-    limit = torch.where(top_k > 0, top_k, vocabulary)
-    open_ended = top_k == 0
-    size = min(vocabulary, max(int(top_k.max()), candidates if bool(open_ended.any()) else 1))
-    best, ids = scores.topk(size)
-    best = best.masked_fill(torch.arange(size, device=scores.device) >= limit[:, None], -torch.inf)
-    # Without top-k the probabilities are those among the whole vocabulary, of which only the best are looked at.
-    norm = torch.where(open_ended, scores.logsumexp(-1), best.logsumexp(-1))
-    weights = (best - norm[:, None]).exp()
-    sums = weights.cumsum(-1)
-    if size < vocabulary and bool((open_ended & (sums[:, -1] < top_p)).any()):
-        return _draw_cut(scores, uniforms, top_k, top_p, vocabulary)
-    weights = weights * (sums - weights < top_p[:, None])
-    return ids.gather(-1, _invert(weights, uniforms)[:, None])[:, 0]
-
-
-def uniform_numbers(seed: int) -> Iterator[float]:
-    """The random numbers of one sample, one per token, in [0, 1)."""
-    random = np.random.Generator(np.random.Philox(seed))
-    while True:
-        yield from random.random(256).tolist()
+REFILL = 0.75  # new rows join when no more than this share of the rows that fit is left
 
 
 @dataclass
 class Row:
-    """A sample that is being generated; `limit` is how many tokens it may have. The samples of a request share one `prompt`."""
+    """A wanted sample; `limit` is how many tokens it may have, below 1 if the prompt alone fills the context.
+
+    The samples of a request share one `prompt`, the same list.
+    """
 
     request: Request
     index: int
@@ -250,7 +79,11 @@ class TransformersEngine:
         self.label = str(model)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.tokenizer, self.model = load(model, revision, dtype)
-        self.model.to(self.device).eval()
+        try:
+            self.model.to(self.device).eval()
+        except (AssertionError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise EngineError(f"model '{model}' cannot be put on device '{self.device}' ({reason}); pass device='cpu'.") from error
         if self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation("slots")
         config = self.model.config.get_text_config(decoder=True)
@@ -270,27 +103,19 @@ class TransformersEngine:
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """Yield one Generation per wanted sample as it finishes, those of the longest prompts first."""
-        # By characters, so that a prompt is encoded only when its turn comes. The long ones first: the last rows are then short.
-        queue = iter(sorted(requests, key=lambda r: -sum(len(m["content"]) for m in r.messages)))
-        batch, waiting = Batch(self), []
-        while True:
+        batch, rows = Batch(self), self._rows(requests)
+        waiting = next(rows, None)
+        while waiting or batch.rows:
             if batch.hungry():
-                while waiting or (request := next(queue, None)):
-                    waiting = waiting or self._rows(request)
-                    if len(waiting[0].prompt) > self.context - 1:
-                        yield from map(self._too_long, waiting)
-                        waiting = []
-                    waiting = waiting[batch.reserve(waiting) :] if waiting else []
-                    if waiting:
-                        break
-            if not batch.rows and not batch.joining:
-                return
+                while waiting and (waiting.limit < 1 or batch.take(waiting)):
+                    if waiting.limit < 1:
+                        yield self._too_long(waiting)
+                    waiting = next(rows, None)
             try:
                 finished = batch.step()
             except torch.OutOfMemoryError as error:
-                raise EngineError(
-                    f"{self.label} ran out of memory on {self.device} with a token budget of {self.token_budget}; pass a smaller token_budget."
-                ) from error
+                budget = f"a token budget of {self.token_budget}"
+                raise EngineError(f"{self.label} ran out of memory on {self.device} with {budget}; pass a smaller token_budget.") from error
             for row, reason in finished:
                 yield self._finish(row, reason)
 
@@ -313,13 +138,18 @@ class TransformersEngine:
         self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
         return cache
 
-    def _rows(self, request: Request) -> list[Row]:
-        prompt = self.tokenizer.apply_chat_template(
-            list(request.messages), add_generation_prompt=True, tokenize=True, return_dict=False, **request.template
-        )
-        limit = max(1, min(request.sampling.max_tokens, self.context - len(prompt)))
-        wanted = zip(request.indices, request.seeds, strict=True)
-        return [Row(request, index, prompt, limit, uniform_numbers(seed)) for index, seed in wanted]
+    def _rows(self, requests: Iterable[Request]) -> Iterator[Row]:
+        """The wanted samples; a prompt is encoded only when its turn comes, so the order is by characters.
+
+        The long ones come first: they are also the slow ones, and the last rows, which run in a small batch, are then short.
+        """
+        for request in sorted(requests, key=lambda r: -sum(len(m["content"]) for m in r.messages)):
+            prompt = self.tokenizer.apply_chat_template(
+                list(request.messages), add_generation_prompt=True, tokenize=True, return_dict=False, **request.template
+            )
+            limit = min(request.sampling.max_tokens, self.context - len(prompt))
+            for index, seed in zip(request.indices, request.seeds, strict=True):
+                yield Row(request, index, prompt, limit, uniform_numbers(seed))
 
     def _too_long(self, row: Row) -> Generation:
         length = len(row.prompt)
@@ -327,7 +157,8 @@ class TransformersEngine:
         return Generation(row.request.key, row.index, "", "error", length, 0, 0, 0.0, error)
 
     def _finish(self, row: Row, reason: str) -> Generation:
-        text = self.tokenizer.decode(row.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        written = row.tokens[:-1] if reason == "stop" else row.tokens
+        text = self.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         seconds = time.perf_counter() - row.started
         return Generation(row.request.key, row.index, text, reason, len(row.prompt), row.cached, len(row.tokens), seconds)
 
@@ -350,14 +181,14 @@ class Batch:
         """Whether it is time to let new rows join."""
         return len(self.rows) <= REFILL * self.fits(self.reach)
 
-    def reserve(self, rows: list[Row]) -> int:
-        """Let the first of `rows`, the samples of one prompt, join if they fit; returns how many do."""
-        reach = max(self.reach, rows[0].reach)
-        room = max(0, min(len(rows), self.fits(reach) - len(self.rows) - len(self.joining)))
-        if room:
-            self.reach = reach
-            self.joining += rows[:room]
-        return room
+    def take(self, row: Row) -> bool:
+        """Let `row` join at the next step if the budget allows it; an empty batch takes any row."""
+        reach = max(self.reach, row.reach)
+        if len(self.rows) + len(self.joining) >= self.fits(reach):
+            return False
+        self.reach = reach
+        self.joining.append(row)
+        return True
 
     @torch.inference_mode()
     def join(self) -> None:
@@ -403,6 +234,8 @@ class Batch:
         """Generate one token for every row; returns the rows that finished, with their finish reason."""
         if self.joining:
             self.join()
+        if not self.rows:
+            return []
         engine, state = self.engine, self.state
         lengths = state["lengths"]
         self.cache.aim(lengths, self.width)
@@ -463,6 +296,8 @@ class Batch:
 
 def load(model: str | Path, revision: str | None, dtype: str) -> tuple:
     """Tokenizer and model of a local folder or a hub id, or an EngineError that says what is wrong with it."""
+    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise EngineError(f"dtype '{dtype}' of model '{model}' is not one of torch's; pass float32, bfloat16 or float16.")
     where = f"'{model}'" + (f" (revision {revision})" if revision else "")
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -14,11 +14,12 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from a2r.answers import answer_component, equivalent, extract
 from a2r.engines import Request, Sampling
@@ -26,21 +27,22 @@ from a2r.engines.local import TransformersEngine
 from a2r.nano import model as nano_model
 from a2r.nano import tokenizer as nano_tokenizer
 from a2r.nano import train
-from a2r.nano.tasks import DOMAINS, LEVELS, draw, generate
-from a2r.profiles import ROOT
+from a2r.nano.tasks import LEVELS, draw, generate
+from a2r.profiles import ROOT, Profile
 from a2r.prompts import explorer_messages
 
 MODELS, PROBLEMS = ROOT / "data" / "models", ROOT / "data" / "problems"
-TEST_PROBLEMS = {"math": 240, "code": 120, "logic": 120}
-FACTS_TOKENS, EXPLORER_TOKENS, BOTH_TOKENS = 1_500_000, 3_000_000, 6_000_000  # for every size alike
-REFERENCE_PROBLEMS, REFERENCE_PATHS = 2500, 5  # per explorer
+TEST_PROBLEMS = {"math": 480}
+# What every size is trained on, alike: tokens by stage, each with its own warm-up and decay of the learning rate.
+TOKENS = {"facts": 1_500_000, "explorer": 3_000_000, "practice": 2_000_000, "both": 4_000_000}
+REFERENCE_PROBLEMS, REFERENCE_PATHS = 1200, 4  # per explorer
 MAX_TOKENS = 320
 
 
 def write_problems(seed: int) -> None:
     """The evaluation problems: `TEST_PROBLEMS` of each domain from the test split, levels in turn."""
     PROBLEMS.mkdir(parents=True, exist_ok=True)
-    for domain in DOMAINS:
+    for domain in TEST_PROBLEMS:
         rng = random.Random(f"test/{seed}/{domain}")
         levels = list(LEVELS[domain])
         rows = {}
@@ -51,24 +53,22 @@ def write_problems(seed: int) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
 
 
-def facts_stage(name: str, work: Path, seed: int, tokens: int, position: int = 0) -> None:
-    """Stage 1 of one size: arithmetic, from random weights."""
+def fit_stage(stage: str, name: str, work: Path, seed: int, tokens: int, position: int = 0) -> None:
+    """A training stage of one size, from where the stage before left it; its state is kept as work/<name>-<stage>.pt and .json."""
     torch.set_num_threads(1)
     tokenizer = nano_tokenizer.build()
     model = nano_model.build(nano_model.FAMILY[name], tokenizer, seed)
-    state = train.fit(model, tokenizer, train.facts_chunk(seed), tokens, work / f"{name}-facts.pt", seed, f"{name} facts", position)
-    (work / f"{name}-facts.json").write_text(json.dumps(state))
-
-
-def explore_stage(name: str, work: Path, seed: int, tokens: int, position: int = 0) -> None:
-    """Stage 2 of one size: train it as an explorer and save it under work/explorer."""
-    torch.set_num_threads(1)
-    tokenizer = nano_tokenizer.build()
-    model = nano_model.build(nano_model.FAMILY[name], tokenizer, seed)
-    model.load_state_dict(torch.load(work / f"{name}-facts.pt", weights_only=False)["model"])
-    state = train.fit(model, tokenizer, train.explorer_chunk(tokenizer, seed), tokens, work / f"{name}-explorer.pt", seed, f"{name} explorer", position)
-    save(model, tokenizer, work / "explorer" / name)
-    (work / f"{name}-explorer.json").write_text(json.dumps(state))
+    before = {"explorer": "facts", "practice": "explorer", "both": "practice"}.get(stage)
+    if before:
+        model.load_state_dict(torch.load(work / f"{name}-{before}.pt", weights_only=False)["model"])
+    if stage == "both":
+        references = pd.concat([pd.read_parquet(work / f"{n}-references.parquet") for n in nano_model.FAMILY], ignore_index=True)
+        chunks = train.both_chunk(tokenizer, seed, references.sample(frac=1, random_state=seed, ignore_index=True))
+    else:
+        chunks = train.facts_chunk(seed) if stage == "facts" else train.explorer_chunk(tokenizer, f"{stage}/{seed}")
+    state = train.fit(model, tokenizer, chunks, tokens, work / f"{name}-{stage}.pt", seed, f"{name} {stage}", position)
+    save(model, tokenizer, work / stage / name)
+    (work / f"{name}-{stage}.json").write_text(json.dumps(state))
 
 
 def reference_stage(name: str, work: Path, seed: int, problems: int, position: int = 0) -> None:
@@ -79,10 +79,16 @@ def reference_stage(name: str, work: Path, seed: int, problems: int, position: i
     rng = random.Random(f"references/{seed}/{name}")
     drawn = [draw("train", rng) for _ in range(problems)]
     requests = [
-        Request(str(i), tuple(explorer_messages(p.question)), Sampling((0.7, 1.0)[i % 2], max_tokens=MAX_TOKENS), tuple(range(REFERENCE_PATHS)), tuple(rng.getrandbits(62) for _ in range(REFERENCE_PATHS)))
+        Request(
+            str(i),
+            tuple(explorer_messages(p.question)),
+            Sampling((0.7, 1.0)[i % 2], max_tokens=MAX_TOKENS),
+            tuple(range(REFERENCE_PATHS)),
+            tuple(rng.getrandbits(62) for _ in range(REFERENCE_PATHS)),
+        )
         for i, p in enumerate(drawn)
     ]
-    engine = TransformersEngine(work / "explorer" / name, threads=1)
+    engine = TransformersEngine(work / "practice" / name, threads=1)
     paths: list[list[str]] = [[] for _ in drawn]
     right = [0] * len(drawn)
     with tqdm(total=problems * REFERENCE_PATHS, desc=f"{name} references", unit="path", mininterval=5, position=position) as bar:
@@ -96,19 +102,6 @@ def reference_stage(name: str, work: Path, seed: int, problems: int, position: i
     path.with_suffix(".tmp").rename(path)
 
 
-def both_stage(name: str, work: Path, seed: int, tokens: int, position: int = 0) -> None:
-    """Stage 4 of one size: both roles, on the references of all sizes; saved under work/both."""
-    torch.set_num_threads(1)
-    tokenizer = nano_tokenizer.build()
-    references = pd.concat([pd.read_parquet(work / f"{n}-references.parquet") for n in nano_model.FAMILY], ignore_index=True)
-    references = references.sample(frac=1, random_state=seed, ignore_index=True)
-    model = nano_model.build(nano_model.FAMILY[name], tokenizer, seed)
-    model.load_state_dict(torch.load(work / f"{name}-explorer.pt", weights_only=False)["model"])
-    state = train.fit(model, tokenizer, train.both_chunk(tokenizer, seed, references), tokens, work / f"{name}-both.pt", seed, f"{name} both", position)
-    save(model, tokenizer, work / "both" / name)
-    (work / f"{name}-both.json").write_text(json.dumps(state))
-
-
 def save(model, tokenizer, folder: Path) -> None:
     """Save as float16 safetensors with the tokenizer, readable by transformers and vLLM; the model itself stays float32."""
     dtype = model.dtype
@@ -117,14 +110,12 @@ def save(model, tokenizer, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-STAGES = {"facts": facts_stage, "explorer": explore_stage, "references": reference_stage, "both": both_stage}
-
-
 def run_stage(stage: str, jobs: int, work: Path, seed: int, amount: int) -> None:
     """One stage for every size, `jobs` at a time, the largest first."""
     names = list(reversed(nano_model.FAMILY))
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        started = [pool.submit(STAGES[stage], name, work, seed, amount, position) for position, name in enumerate(names)]
+        task = reference_stage if stage == "references" else partial(fit_stage, stage)
+        started = [pool.submit(task, name, work, seed, amount, position) for position, name in enumerate(names)]
         for job in started:
             job.result()
 
@@ -135,17 +126,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=max(1, min(2, os.cpu_count() or 1)), help="sizes trained at a time, one thread each")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "nano", help="where the state of an interrupted run is kept")
     parser.add_argument("--models", type=Path, default=MODELS, help="where the finished models go")
-    parser.add_argument("--facts-tokens", type=int, default=FACTS_TOKENS)
-    parser.add_argument("--explorer-tokens", type=int, default=EXPLORER_TOKENS)
-    parser.add_argument("--both-tokens", type=int, default=BOTH_TOKENS)
-    parser.add_argument("--reference-problems", type=int, default=REFERENCE_PROBLEMS)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every stage's tokens and problems, for trials")
     args = parser.parse_args(argv)
     work = args.work / f"seed-{args.seed}"
     work.mkdir(parents=True, exist_ok=True)
     if args.models == MODELS:
         write_problems(0)
-    for stage, amount in (("facts", args.facts_tokens), ("explorer", args.explorer_tokens), ("references", args.reference_problems), ("both", args.both_tokens)):
-        run_stage(stage, args.jobs, work, args.seed, amount)
+    for stage in ("facts", "explorer", "practice", "references", "both"):
+        amount = REFERENCE_PROBLEMS if stage == "references" else TOKENS[stage]
+        run_stage(stage, args.jobs, work, args.seed, max(1, int(amount * args.scale)))
     export(work, args.models, args.seed)
 
 
@@ -158,16 +147,40 @@ def export(work: Path, models: Path, seed: int) -> None:
         model = AutoModelForCausalLM.from_pretrained(work / "both" / name)
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(work / "both" / name).save_pretrained(folder)
-        states = {stage: json.loads((work / f"{name}-{stage}.json").read_text()) for stage in ("facts", "explorer", "both")}
+        states = {stage: json.loads((work / f"{name}-{stage}.json").read_text()) for stage in TOKENS}
         record = {
             "name": name,
             "parameters": model.num_parameters(),
             "seed": seed,
             "stages": {stage: {k: s[k] for k in ("seen", "steps", "seconds", "curve")} for stage, s in states.items()},
-            "made": {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "torch": torch.__version__, "command": " ".join(["python -m a2r.nano.family", *sys.argv[1:]])},
+            "made": {
+                "date": time.strftime("%Y-%m-%d"),
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "command": " ".join(["python -m a2r.nano.family", *sys.argv[1:]]),
+            },
         }
         (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
         (folder / "README.md").write_text(card(record))
+
+
+def records(lab: Profile) -> list[dict]:
+    """The training records (`training.json`) of a profile's models, in the profile's order."""
+    return [json.loads((Path(m.location) / "training.json").read_text()) for m in lab.models]
+
+
+def sizes(records: list[dict]) -> pd.DataFrame:
+    """One row a model: parameters, tokens by stage, steps, minutes on one thread, last loss."""
+    return pd.DataFrame(
+        {
+            "model": [r["name"] for r in records],
+            "parameters": [r["parameters"] for r in records],
+            **{f"{stage} tokens": [r["stages"][stage]["seen"] for r in records] for stage in records[0]["stages"]},
+            "steps": [sum(s["steps"] for s in r["stages"].values()) for r in records],
+            "minutes": [round(sum(s["seconds"] for s in r["stages"].values()) / 60, 1) for r in records],
+            "last loss": [r["stages"]["both"]["curve"][-1]["loss"] for r in records],
+        }
+    )
 
 
 def card(record: dict) -> str:
@@ -189,7 +202,7 @@ problems of `a2r.nano.tasks` (a three-digit counter, Python traces, deduction ov
 | | |
 |---|---|
 | data | problems of the `train` split, drawn from the seed as training goes; synthesizer references sampled from all four sizes |
-| tokens | {seen["facts"]:,} of equations, {seen["explorer"]:,} as explorer, then {seen["both"]:,} in both roles |
+| tokens | {seen["facts"]:,} of equations, {seen["explorer"] + seen["practice"]:,} as explorer, {seen["both"]:,} in both roles |
 | steps, minutes | {steps:,} steps of {train.BATCH_TOKENS} tokens, {minutes:.0f} minutes on one CPU thread |
 | optimizer | Muon (lr 0.02) for hidden matrices, AdamW (lr 0.005) for the rest; 3% warm-up, linear to zero over the last 40% of each stage |
 | seed | {record["seed"]} |

@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 # One dial: the hidden width. Depth is fixed, heads are 32 wide, the MLP is three times the width.
-FAMILY = {"nano-32": 32, "nano-64": 64, "nano-96": 96, "nano-128": 128}
+FAMILY = {"nano-48": 48, "nano-64": 64, "nano-96": 96, "nano-128": 128}
 LAYERS = 4
 
 
@@ -16,8 +16,8 @@ def build(width: int, tokenizer: PreTrainedTokenizerBase, seed: int) -> Qwen3For
         hidden_size=width,
         intermediate_size=3 * width,
         num_hidden_layers=LAYERS,
-        num_attention_heads=width // 32,
-        num_key_value_heads=width // 32,
+        num_attention_heads=-(-width // 32),
+        num_key_value_heads=-(-width // 32),
         head_dim=32,
         max_position_embeddings=4096,
         tie_word_embeddings=True,

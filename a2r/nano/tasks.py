@@ -56,12 +56,12 @@ def generate(domain: str, level: int, split: str, rng: random.Random) -> Problem
             return problem
 
 
-LEVELS = {"math": range(2, 5), "code": range(2, 5), "logic": range(2, 5)}
+LEVELS = {"math": range(2, 6), "code": range(2, 5), "logic": range(2, 5)}
 
 
 def draw(split: str, rng: random.Random, weights: dict[str, float] | None = None) -> Problem:
-    """Draw one problem of `split`, domain by `weights` (default: half math), level uniformly."""
-    weights = weights or {"math": 0.5, "code": 0.25, "logic": 0.25}
+    """Draw one problem of `split`, domain by `weights` (default: math alone), level uniformly."""
+    weights = weights or {"math": 1.0}
     domain = rng.choices(list(weights), list(weights.values()))[0]
     return generate(domain, rng.choice(LEVELS[domain]), split, rng)
 
@@ -118,7 +118,9 @@ def counter(level: int, rng: random.Random) -> Problem:
     opening = rng.choice(["A counter keeps the last three digits.", "A display shows three digits and wraps around."])
     closing = rng.choice(["What does it show at the end?", "What is shown at the end?"])
     question = f"{opening} It starts at {start}. {' '.join(events)} {closing}"
-    return work.finish(f"At the end it shows {value:03d}.", value, domain="math", level=level, question=question, content="math " + " ".join(content))
+    return work.finish(
+        f"At the end it shows {value:03d}.", value, domain="math", level=level, question=question, content="math " + " ".join(content)
+    )
 
 
 def program(level: int, rng: random.Random) -> Problem:
@@ -160,7 +162,14 @@ def program(level: int, rng: random.Random) -> Problem:
             work.line(f"{name} is {x} with {times} times {n}", times)
     last = names[-1]
     listing = "\n".join([*code, f"print({last})"])
-    return work.finish(f"It prints {last}, which is {env[last]:03d}.", env[last], domain="code", level=level, question=f"What does this program print?\n{listing}", content="code " + listing)
+    return work.finish(
+        f"It prints {last}, which is {env[last]:03d}.",
+        env[last],
+        domain="code",
+        level=level,
+        question=f"What does this program print?\n{listing}",
+        content="code " + listing,
+    )
 
 
 ATTRIBUTES = {
@@ -168,6 +177,15 @@ ATTRIBUTES = {
     "hat": ("a red hat", "a blue hat", "a green hat"),
     "pet": ("a cat", "a dog", "a bird"),
     "drink": ("tea", "coffee", "milk"),
+}
+
+
+# A clue's wording, and whether somebody fits it who has p, who has q.
+CLUES = {
+    "or": ("{p} or {q}", lambda p, q: p or q),
+    "not": ("not {p}", lambda p, q: not p),
+    "xor": ("either {p} or {q} but not both", lambda p, q: p != q),
+    "if": ("if {p} then {q}", lambda p, q: not p or q),
 }
 
 
@@ -185,11 +203,10 @@ def suspects(level: int, rng: random.Random) -> Problem | None:
     for _ in range(level):
         i, j = rng.sample(range(3), 2)
         p, q = rng.choice(ATTRIBUTES[kinds[i]]), rng.choice(ATTRIBUTES[kinds[j]])
-        form = rng.choice(["or", "not", "xor", "if"])
-        text = {"or": f"{p} or {q}", "not": f"not {p}", "xor": f"either {p} or {q} but not both", "if": f"if {p} then {q}"}[form]
-        test = {"or": lambda x: p in x or q in x, "not": lambda x: p not in x, "xor": lambda x: (p in x) != (q in x), "if": lambda x: p not in x or q in x}[form]
-        clues.append(text)
-        fits.append([k + 1 for k, person in enumerate(people) if test(person)])
+        form = rng.choice(list(CLUES))
+        text, holds = CLUES[form]
+        clues.append(text.format(p=p, q=q))
+        fits.append([k + 1 for k, person in enumerate(people) if holds(p in person, q in person)])
     common = set(range(1, n + 1)).intersection(*fits)
     # every clue must rule somebody out, or it would be idle
     if len(common) != 1 or any(len(f) == n for f in fits) or len(set(clues)) < level:
@@ -204,4 +221,11 @@ def suspects(level: int, rng: random.Random) -> Problem | None:
         # a column for everybody, "-" for who is ruled out: each place is one decision, and paths align
         work.equations.append(f"{clue}={columns(fit, n)}")
         work.thinking.append(f"Clue: {work.equations[-1]}, left:{columns(left, n)}.")
-    return work.finish(f"Only {answer} is left, so {answer} has the key.", answer, domain="logic", level=level, question=question, content="logic " + roster + "|" + "|".join(clues))
+    return work.finish(
+        f"Only {answer} is left, so {answer} has the key.",
+        answer,
+        domain="logic",
+        level=level,
+        question=question,
+        content="logic " + roster + "|" + "|".join(clues),
+    )

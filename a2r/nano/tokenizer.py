@@ -38,7 +38,7 @@ CHAT_TEMPLATE = """\
 
 def phrases() -> list[str]:
     """The fixed sentences of the two prompts, longest first; each becomes one token."""
-    fixed = re.split(r"\{question\}|\{references\}", prompts.SYNTHESIZER) + ["\n\n" + prompts.INSTRUCTION]
+    fixed = [*re.split(r"\{question\}|\{references\}", prompts.SYNTHESIZER), "\n\n" + prompts.INSTRUCTION]
     return sorted({part.replace("{{", "{").replace("}}", "}") for part in fixed if part.strip()}, key=len, reverse=True)
 
 
@@ -60,7 +60,9 @@ def build(samples: int = 2000) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, special=True) for t in SPECIAL])
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in MARKS + phrases()])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False
+    )
     fast.chat_template = CHAT_TEMPLATE
     fast.model_max_length = 4096
     return fast

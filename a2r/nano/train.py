@@ -3,7 +3,7 @@
 1. *facts*: plain lists of equations, many of them with short numbers. Arithmetic comes from these within
    a million tokens; from worked problems alone it had not come after three (short numbers are what
    breaks the plateau).
-2. *explorer*: every size learns to work problems alone.
+2. *explorer*, *practice*: every size learns to work problems alone, with two decays of the learning rate.
 3. *references*: every size, as it is then, samples paths for training problems of its own.
 4. *both*: every size learns the synthesizer role on those paths, right and wrong alike; the target
    is the worked solution, so copying pays only where the references are right. A share of explorer
@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from a2r import prompts
@@ -33,7 +33,7 @@ BATCH_TOKENS = 4096
 # The make-up of the second stage: shares of examples, and of set sizes among the synthesizer's.
 EXPLORER_SHARE = 0.2
 FOREIGN_SHARE = 0.06  # references that belong to another problem
-SET_SIZES = {4: 0.75, 1: 0.05, 2: 0.08, 3: 0.06, 5: 0.06}
+SET_SIZES = {4: 0.8, 1: 0.05, 2: 0.08, 3: 0.07}
 
 
 def completion(problem: Problem) -> str:
@@ -69,11 +69,11 @@ def facts_chunk(seed: int) -> Callable[[int], list[Example]]:
     return chunk
 
 
-def explorer_chunk(tokenizer: PreTrainedTokenizerBase, seed: int) -> Callable[[int], list[Example]]:
+def explorer_chunk(tokenizer: PreTrainedTokenizerBase, seed: str) -> Callable[[int], list[Example]]:
     """Chunks of explorer examples on fresh training problems."""
 
     def chunk(number: int) -> list[Example]:
-        rng = random.Random(f"explorer/{seed}/{number}")
+        rng = random.Random(f"{seed}/{number}")
         return [explorer_example(draw("train", rng), tokenizer) for _ in range(CHUNK)]
 
     return chunk
@@ -104,7 +104,9 @@ def both_chunk(tokenizer: PreTrainedTokenizerBase, seed: int, references: pd.Dat
     return chunk
 
 
-def batches(examples: list[Example], tokenizer: PreTrainedTokenizerBase, rng: random.Random, tokens: int = BATCH_TOKENS) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(
+    examples: list[Example], tokenizer: PreTrainedTokenizerBase, rng: random.Random, tokens: int = BATCH_TOKENS
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield (ids, labels), each (rows, length): examples of similar length together, prompt and padding masked (-100)."""
     asked = tokenizer([p for p, _ in examples], add_special_tokens=False).input_ids
     told = tokenizer([c for _, c in examples], add_special_tokens=False).input_ids
@@ -144,7 +146,16 @@ def schedule(done: float, start: float) -> float:
     return min(1.0, done / start, max(0.0, 1 - done) / 0.4)
 
 
-def fit(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, draw_chunk: Callable[[int], list[Example]], tokens: int, checkpoint: Path, seed: int, label: str, position: int = 0) -> dict:
+def fit(
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    draw_chunk: Callable[[int], list[Example]],
+    tokens: int,
+    checkpoint: Path,
+    seed: int,
+    label: str,
+    position: int = 0,
+) -> dict:
     """Train `model` in place on `tokens` tokens of what `draw_chunk(chunk number)` gives; return its state with the loss curve.
 
     The state is saved to `checkpoint` at the end of a chunk, about once a minute,, and taken up from there when the file exists.

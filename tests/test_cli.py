@@ -1,0 +1,118 @@
+"""The command line: exit codes, and one sentence for each thing that can be wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from a2r import cli, profiles, studies
+from a2r.studies import StudyFailed
+
+ROOT = Path(__file__).parents[1]
+STUDY = next(iter(studies.available()))
+
+
+@pytest.fixture
+def ran(monkeypatch, tmp_path):
+    """What would have been executed: (study, profile, parameters) of each call."""
+    calls = []
+
+    def run(study, profile, parameters):
+        calls.append((study, profile, parameters))
+        profiles.load_profile(profile)
+        return tmp_path / "executed.ipynb"
+
+    monkeypatch.setattr(studies, "run", run)
+    monkeypatch.setattr(
+        studies, "results", lambda executed: {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []}
+    )
+    return calls
+
+
+def refused(capsys, *arguments: str) -> str:
+    assert cli.main(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("a2r: ") and err.count("\n") == 1 and err.endswith(".\n")
+    return err.removeprefix("a2r: ").rstrip("\n")
+
+
+def test_an_unknown_study(capsys, ran):
+    sentence = f"there is no study 'nope'; choose {', '.join(studies.available())}."
+    assert refused(capsys, "run", "nope") == refused(capsys, "run", STUDY, "nope") == sentence
+    assert not ran, "none is executed where one is unknown"
+
+
+def test_an_unknown_profile(capsys):
+    sentence = f"there is no profile 'nope'; choose {', '.join(profiles.available())} or give the path of a YAML file."
+    assert refused(capsys, "run", STUDY, "--profile", "nope") == refused(capsys, "run", STUDY, "-p", "profile=nope") == sentence
+
+
+def test_an_unknown_parameter(capsys, ran):
+    assert refused(capsys, "run", STUDY, "-p", "n_path=4").startswith("study ")
+    assert "has no parameter 'n_path'; it takes profile, " in refused(capsys, "run", STUDY, "-p", "seed=1", "-p", "n_path=4")
+    assert not ran
+
+
+def test_a_value_of_another_type(capsys, ran):
+    notebook = studies.find(STUDY).stem
+    assert refused(capsys, "run", STUDY, "-p", "seed=lucky") == f"parameter 'seed' of {notebook} has to be a whole number, not 'lucky'."
+    assert not ran
+
+
+@pytest.mark.parametrize("pair", ["seed", "seed:1", ""])
+def test_a_parameter_without_a_value(capsys, ran, pair):
+    assert refused(capsys, "run", STUDY, "-p", pair) == f"'-p {pair}' is not of the form KNOB=VALUE."
+    assert not ran
+
+
+def test_a_run_says_what_it_made(capsys, ran, tmp_path):
+    assert cli.main(["run", STUDY, "--profile", "smoke", "-p", "seed=3"]) == 0
+    assert ran == [(STUDY, "smoke", {"seed": "3"})]
+    assert capsys.readouterr().out == f"{STUDY}: notebook {tmp_path / 'executed.ipynb'}; tables in/x_*; figures in/x.png\n"
+
+
+def test_the_profile_may_also_be_a_parameter(ran):
+    assert cli.main(["run", STUDY, "-p", "profile=smoke"]) == 0
+    assert cli.main(["run", STUDY]) == 0
+    assert ran == [(STUDY, "smoke", {}), (STUDY, "nano", {})]
+
+
+def test_a_failed_study(capsys, monkeypatch):
+    def fail(*_):
+        raise StudyFailed("cell In [3] of x.ipynb failed (ValueError: no).")
+
+    monkeypatch.setattr(studies, "run", fail)
+    assert cli.main(["run", STUDY]) == 1
+    assert capsys.readouterr().err == "a2r: cell In [3] of x.ipynb failed (ValueError: no).\n"
+
+
+def test_an_interrupt(capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "run", interrupt)
+    assert cli.main(["run", STUDY]) == 130
+    assert capsys.readouterr().err == "a2r: interrupted; what was sampled is kept, and the same command goes on from there.\n"
+
+
+def test_list_names_studies_parameters_and_profiles(capsys):
+    assert cli.main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name, notebook in studies.available().items():
+        assert name in out and notebook.name in out
+    assert "profile='nano'" in out and all(name in out for name in profiles.available())
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"]])
+def test_what_is_no_command(arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == 2
+
+
+def test_as_a_program():
+    command = [sys.executable, "-m", "a2r.cli", "run", STUDY, "--profile", "nope"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("a2r: there is no profile 'nope'") and done.stderr.count("\n") == 1

@@ -1,0 +1,324 @@
+"""The in-process engine against `model.generate`, against a plain loop without a cache, and against its own promises."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy import stats
+from transformers import (
+    AutoModelForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from a2r.engines import EngineError, Generation, Request, Sampling
+from a2r.engines import local as engine_module
+from a2r.engines.local import Batch, SlotCache, TransformersEngine, choose, uniform_numbers
+from a2r.nano.tokenizer import build
+
+TEXT = "If a train of 12 wagons leaves with 7 and three more join, how many are there at the end? "
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A random two-layer Qwen3 with shared key heads. One token in 20 ends its turn, so that lengths vary."""
+    path = tmp_path_factory.mktemp("model")
+    tokenizer = build(samples=50)
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        initializer_range=0.1,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Qwen3ForCausalLM(config)
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, *range(40, len(tokenizer), 20)]
+    model.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    before = torch.get_num_threads()
+    yield TransformersEngine(folder, threads=1)
+    torch.set_num_threads(before)
+
+
+def variant(folder: Path, target: Path, **changes) -> Path:
+    """A copy of the model with `changes` to its config."""
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | changes))
+    return target
+
+
+def ask(length: int, sampling: Sampling, seeds=(0,), key: str = "") -> Request:
+    """A request with a question of `length` characters; its samples' indices count from 0."""
+    content = (TEXT * (length // len(TEXT) + 1))[:length]
+    return Request(key or f"r{length}", ({"role": "user", "content": content},), sampling, tuple(range(len(seeds))), tuple(seeds))
+
+
+def many(count: int, sampling: Sampling, n: int = 1) -> list[Request]:
+    """Requests of many lengths, each with its own seeds."""
+    return [ask(3 + 7 * i % 50, sampling, range(1000 * i, 1000 * i + n), f"r{i}") for i in range(count)]
+
+
+def encode(engine: TransformersEngine, request: Request) -> list[int]:
+    return engine.tokenizer.apply_chat_template(list(request.messages), add_generation_prompt=True, return_dict=False)
+
+
+@torch.inference_mode()
+def plainly(engine: TransformersEngine, request: Request, seed: int) -> tuple[list[int], str]:
+    """The tokens and the finish reason of one sample, by computing the whole row anew for each token."""
+    sampling, ids, uniforms = request.sampling, encode(engine, request), uniform_numbers(seed)
+    start = len(ids)
+    while True:
+        logits = engine.model(input_ids=torch.tensor([ids]), use_cache=False).logits[:, -1]
+        settings = [torch.tensor([x]) for x in (next(uniforms), sampling.temperature, sampling.top_k, sampling.top_p)]
+        ids.append(int(choose(logits, *settings)))
+        if ids[-1] in engine.stops:
+            return ids[start:], "stop"
+        if len(ids) - start == sampling.max_tokens or len(ids) == engine.context:
+            return ids[start:], "length"
+
+
+def by_sample(generations) -> dict[tuple[str, int], Generation]:
+    return {(g.key, g.index): g for g in generations}
+
+
+@pytest.mark.parametrize("budget", [700, None], ids=["tight", "roomy"])
+def test_every_sample_is_what_a_plain_loop_gives(folder, budget):
+    """Rows of all lengths and settings that join, leave and move slots all the time; texts, counts and reasons are exact."""
+    engine = TransformersEngine(folder, token_budget=budget, threads=1)
+    settings = [Sampling(1.0, max_tokens=30), Sampling(0.8, 0.9, 0, 17), Sampling(1.2, 1.0, 5, 24), Sampling(0, max_tokens=9)]
+    requests = [ask(3 + 5 * i % 40, settings[i % 4], range(10 * i, 10 * i + 1 + i % 3), f"r{i}") for i in range(20)]
+    got = by_sample(engine.generate(requests))
+    assert len(got) == sum(len(r.indices) for r in requests)
+    assert Counter(g.finish_reason for g in got.values()).keys() == {"stop", "length"}
+    for request in requests:
+        for index, seed in zip(request.indices, request.seeds, strict=True):
+            ids, reason = plainly(engine, request, seed)
+            one = got[request.key, index]
+            text = engine.tokenizer.decode(ids[:-1] if reason == "stop" else ids, skip_special_tokens=True)
+            assert (one.text, one.finish_reason, one.completion_tokens) == (text, reason, len(ids))
+            assert one.prompt_tokens == len(encode(engine, request)) and not one.error
+
+
+def test_a_sample_does_not_depend_on_its_batch(engine):
+    requests = many(31, Sampling(1.0, max_tokens=40))
+    together = by_sample(engine.generate(requests))
+    for request in requests[:6]:
+        (alone,) = engine.generate([request])
+        assert alone.text == together[request.key, 0].text
+
+
+def test_seeds_make_samples_different_and_repeatable(engine):
+    request = ask(9, Sampling(1.0, max_tokens=20), range(20))
+    first, second = (by_sample(engine.generate([request])) for _ in range(2))
+    assert len({g.text for g in first.values()}) > 15
+    assert all(first[k].text == second[k].text for k in first)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 12, "use_sliding_window": True}]
+)
+def test_greedy_is_that_of_generate(folder, tmp_path, changes):
+    path = variant(folder, tmp_path / "model", **changes)
+    engine, model = TransformersEngine(path, threads=1), AutoModelForCausalLM.from_pretrained(path)
+    requests = many(8, Sampling(0, max_tokens=25))
+    got = by_sample(engine.generate(requests))
+    for request in requests:
+        ids = torch.tensor([encode(engine, request)])
+        mask = torch.ones_like(ids)
+        out = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=25, pad_token_id=0)[0, ids.shape[1] :].tolist()
+        one = got[request.key, 0]
+        ended = out[-1] in engine.stops
+        assert one.text == engine.tokenizer.decode(out[:-1] if ended else out, skip_special_tokens=True)
+        assert one.completion_tokens == len(out)
+
+
+def test_a_prompt_is_computed_once_for_its_samples(engine, monkeypatch):
+    computed = []
+    prefill = engine.prefill
+    monkeypatch.setattr(engine, "prefill", lambda prompts: computed.extend(prompts) or prefill(prompts))
+    requests = many(5, Sampling(1.0, max_tokens=4), n=6)
+    got = by_sample(engine.generate(requests))
+    assert sorted(map(len, computed)) == sorted(len(encode(engine, r)) - 1 for r in requests)
+    for request in requests:
+        length = len(encode(engine, request))
+        # The last prompt token is not shared: each sample needs its own logits there.
+        assert [got[request.key, i].cached_tokens for i in range(6)] == [0] + [length - 1] * 5
+        assert all(got[request.key, i].prompt_tokens == length for i in range(6))
+
+
+def test_memory_is_bounded_by_the_budget_not_by_the_requests(folder, monkeypatch):
+    engine = TransformersEngine(folder, token_budget=1000, threads=1)
+    sizes, rows = [], []
+    resize, step = SlotCache.resize, Batch.step
+
+    def noted_resize(self, slots, columns):
+        resize(self, slots, columns)
+        sizes.append(slots * columns)
+        assert all(m.numel() <= 1000 * 32 for layer in self.layers for m in layer.memory)
+
+    def noted_step(self):
+        done = step(self)
+        rows.append(self.cache.rows)
+        assert self.cache.rows * self.reach <= 1000 and self.cache.width <= self.cache.columns
+        return done
+
+    monkeypatch.setattr(SlotCache, "resize", noted_resize)
+    monkeypatch.setattr(Batch, "step", noted_step)
+    # 40 samples of one prompt do not fit at once and are split.
+    requests = [*many(40, Sampling(1.0, max_tokens=30)), ask(60, Sampling(1.0, max_tokens=20), range(40), "split")]
+    assert len(by_sample(engine.generate(requests))) == 80
+    assert max(sizes) <= 1000 and max(rows) > 8
+
+
+def test_samples_arrive_before_later_prompts_are_encoded(folder, monkeypatch):
+    engine = TransformersEngine(folder, token_budget=600, threads=1)
+    encoded, template = [], engine.tokenizer.apply_chat_template
+    monkeypatch.setattr(engine.tokenizer, "apply_chat_template", lambda *args, **kwargs: encoded.append(1) or template(*args, **kwargs))
+    stream = engine.generate(many(30, Sampling(1.0, max_tokens=10)))
+    next(stream)
+    assert 0 < len(encoded) < 20
+    assert not torch.is_inference_mode_enabled()  # a suspended generator must not leave its mode behind
+    assert len(list(stream)) == 29 and len(encoded) == 30
+
+
+def test_a_prompt_beyond_the_context_is_an_error_and_not_cut(folder, tmp_path):
+    engine = TransformersEngine(variant(folder, tmp_path / "model", max_position_embeddings=64), threads=1)
+    fine, long = ask(5, Sampling(1.0, max_tokens=3)), ask(90, Sampling(), (1, 2))
+    got = by_sample(engine.generate([long, fine]))
+    length = len(encode(engine, long))
+    for index in (0, 1):
+        one = got[long.key, index]
+        assert one.error == f"prompt of {length} tokens exceeds the context of 64 tokens of {tmp_path / 'model'}"
+        assert (one.finish_reason, one.text, one.completion_tokens, one.prompt_tokens) == ("error", "", 0, length)
+    assert got[fine.key, 0].completion_tokens > 0
+    assert [g.finish_reason for g in engine.generate([long])] == ["error", "error"]
+    assert list(engine.generate([])) == []
+
+
+def test_the_context_caps_the_completion(folder, tmp_path):
+    engine = TransformersEngine(variant(folder, tmp_path / "model", max_position_embeddings=64), threads=1)
+    engine.stops = set()
+    for length in (5, 30):
+        (one,) = engine.generate([ask(length, Sampling(1.0, max_tokens=1000))])
+        assert one.finish_reason == "length"
+        assert one.prompt_tokens + one.completion_tokens == 64
+
+
+def test_thinking_marks_stay_and_special_tokens_go(engine, monkeypatch):
+    tokenizer = engine.tokenizer
+    script = [*tokenizer("<think>12</think>7").input_ids, tokenizer.pad_token_id, tokenizer.eos_token_id]
+    told = iter(script)
+    monkeypatch.setattr(engine_module, "choose", lambda logits, *settings: torch.full((len(logits),), next(told)))
+    (one,) = engine.generate([ask(4, Sampling())])
+    assert one.text == "<think>12</think>7"
+    assert (one.finish_reason, one.completion_tokens) == ("stop", len(script))
+
+
+@pytest.fixture(scope="module")
+def first_numbers() -> torch.Tensor:
+    """The first random number of each of 20,000 samples."""
+    return torch.tensor([next(uniform_numbers(seed)) for seed in range(20_000)])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p", "vocabulary"),
+    [(1.0, 0, 1.0, 40), (0.7, 0, 1.0, 40), (1.0, 5, 1.0, 40), (1.3, 0, 0.8, 40), (0.8, 12, 0.9, 40), (2.0, 0, 0.6, 300)],
+)
+def test_tokens_follow_the_distribution_of_transformers(first_numbers, temperature, top_k, top_p, vocabulary):
+    draws = len(first_numbers)
+    logits = torch.randn(1, vocabulary, generator=torch.Generator().manual_seed(3)) * 2
+    scores = TemperatureLogitsWarper(temperature)(None, logits)
+    scores = TopKLogitsWarper(top_k)(None, scores) if top_k else scores
+    expected = (TopPLogitsWarper(top_p)(None, scores) if top_p < 1 else scores).softmax(-1)[0]
+    settings = [torch.tensor(x).expand(draws) for x in (temperature, top_k, top_p)]
+    counts = torch.bincount(choose(logits.expand(draws, -1), first_numbers, *settings), minlength=vocabulary)
+    assert counts[expected == 0].sum() == 0
+    kept = expected > 5 / draws
+    observed = [*counts[kept].tolist(), int(counts[~kept].sum())]
+    wanted = [*(expected[kept] * draws).tolist(), float(expected[~kept].sum() * draws)]
+    if wanted[-1] < 1e-3:
+        observed, wanted = observed[:-1], wanted[:-1]
+    wanted = [w * sum(observed) / sum(wanted) for w in wanted]
+    assert stats.chisquare(observed, wanted).pvalue > 1e-3
+
+
+def test_the_first_token_of_the_engine_follows_the_model(engine):
+    request = ask(8, Sampling(1.0, top_k=10, max_tokens=1), range(3000))
+    with torch.inference_mode():
+        logits = engine.model(input_ids=torch.tensor([encode(engine, request)])).logits[0, -1]
+    best = logits.topk(10)
+    counts = Counter(g.text for g in engine.generate([request]))
+    texts = [engine.tokenizer.decode([i]) if i not in engine.stops else "" for i in best.indices.tolist()]
+    wanted = Counter()
+    for text, p in zip(texts, best.values.softmax(-1).double().tolist(), strict=True):
+        wanted[text] += p * 3000
+    assert counts.keys() <= wanted.keys()
+    assert stats.chisquare([counts[t] for t in wanted], list(wanted.values()), sum_check=False).pvalue > 1e-3
+
+
+def test_extreme_numbers_choose_possible_tokens():
+    logits = torch.tensor([[0.0, 1.0, -torch.inf], [-torch.inf, 0.0, -torch.inf], [5.0, 0.0, 0.0]])
+    for u in (0.0, 1.0 - 2**-24, 1.0):
+        for top_k, top_p in ((0, 1.0), (2, 1.0), (0, 0.5)):
+            settings = [torch.tensor(x).expand(3) for x in (u, 1.0, top_k, top_p)]
+            tokens = choose(logits, *settings).tolist()
+            assert tokens[0] in (0, 1) and tokens[1] == 1
+
+
+def lose_a_tensor(path: Path) -> None:
+    tensors = load_file(path)
+    del tensors["model.norm.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: shutil.rmtree(path), "was found neither as a local folder nor on the Hugging Face hub"),
+        (lambda path: (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-1000]), "cannot be read"),
+        (lambda path: (path / "model.safetensors").write_text("moved"), "cannot be read"),
+        (lambda path: (path / "model.safetensors").unlink(), "cannot be read"),
+        (lambda path: (path / "tokenizer.json").write_text("{"), "cannot be read"),
+        (lambda path: (path / "chat_template.jinja").unlink(), "has no chat template"),
+        (lambda path: lose_a_tensor(path / "model.safetensors"), "is incomplete .1 tensors are missing, such as model.norm.weight"),
+    ],
+    ids=["missing", "truncated", "not weights", "no weights", "broken tokenizer", "no chat template", "missing tensors"],
+)
+def test_a_model_that_cannot_be_used_is_named_in_one_sentence(folder, tmp_path, damage, message):
+    path = variant(folder, tmp_path / "model")
+    damage(path)
+    with pytest.raises(EngineError, match=message) as caught:
+        TransformersEngine(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_wrong_arguments_are_named(folder):
+    with pytest.raises(EngineError, match="dtype 'float33'"):
+        TransformersEngine(folder, dtype="float33")
+
+
+def test_close_frees_the_model(folder):
+    engine = TransformersEngine(folder)
+    assert engine.name == "transformers" and "torch" in engine.version
+    engine.close()
+    assert engine.model is None

@@ -1,0 +1,318 @@
+"""The third table against numbers worked out by hand."""
+
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from a2r import UserError, collect, difficulty, grade, outcomes, read_prices, tables
+from a2r.cost import flops, price
+from a2r.outcomes import STATES, rates, transitions
+from a2r.stats import Interval
+
+PROBLEMS = pd.DataFrame(
+    {
+        "benchmark": ["one", "one", "two"],
+        "problem_id": ["p", "q", "r"],
+        "question": ["?", "?", "?"],
+        "answer": ["5", "07", r"\frac{1}{2}"],
+        "level": [2, 3, 4],
+    }
+)
+# The answers of 8 paths of each problem, in two sets of 4; "" is a path without an answer, "!" one that failed.
+POOL = {
+    "p": ["5", "5", "6", "6", "005", "4", "", "!"],
+    "q": ["1", "2", "3", "", "7", "7", "7", "7.0"],
+    "r": ["0.5", "2", "2", "3", "0.5", r"\frac{2}{4}", "2", "2"],
+}
+# One synthesis of each set, two where a pair stands.
+SYNTHESES = {"p": ["5", "6"], "q": [("7", "1"), "7"], "r": ["0.5", ""]}
+
+
+def sample(model: str, problem: str, number: int, index: int, answer: str, explorer: str = "") -> dict:
+    """A sample whose tokens and seconds can be told apart: 100 prompt tokens (40 cached), 10 × (index + 1) completion tokens."""
+    text = {"": "<think>\nnever closed", "!": ""}.get(answer, f"<think>\nhm\n</think>\n\nwork of {index}: \\boxed{{{answer}}}")
+    return {
+        **{"model": model, "benchmark": PROBLEMS.set_index("problem_id").benchmark[problem], "problem_id": problem},
+        **{"set": number, "index": index, "explorer": explorer, "text": text, "error": "broken" if answer == "!" else ""},
+        **{"finish_reason": {"": "length", "!": "error"}.get(answer, "stop"), "prompt_tokens": 100, "cached_tokens": 40},
+        **{"completion_tokens": 10 * (index + 1), "seconds": float(index + 1)},
+    }
+
+
+@pytest.fixture
+def pool() -> pd.DataFrame:
+    rows = [sample("small", p, -1, i, answer) for p, answers in POOL.items() for i, answer in enumerate(answers)]
+    return grade(pd.DataFrame(rows), PROBLEMS)
+
+
+@pytest.fixture
+def syntheses() -> pd.DataFrame:
+    rows = []
+    for problem, sets in SYNTHESES.items():
+        for number, answers in enumerate(sets):
+            for i, answer in enumerate([answers] if isinstance(answers, str) else answers):
+                rows.append(sample("large", problem, number, i, answer, "small"))
+    return grade(pd.DataFrame(rows), PROBLEMS)
+
+
+@pytest.fixture
+def prices(tmp_path) -> pd.DataFrame:
+    return read_prices(price_table(tmp_path, "small,1,0.5,2,USD,by hand,2026-01-01", "large,10,,20,USD,by hand,2026-01-01"))
+
+
+def price_table(folder, *rows: str):
+    path = folder / "prices.csv"
+    path.write_text("\n".join(["# a remark", "model,input,cached_input,output,currency,source,date", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture
+def table(pool, syntheses, prices) -> pd.DataFrame:
+    return outcomes(PROBLEMS, pool, prices, syntheses, n_paths=4, n_sets=2)
+
+
+def of(table: pd.DataFrame, method: str, column: str = "correct") -> dict:
+    mine = table[table.method == method]
+    return dict(zip(zip(mine.problem_id, mine["set"], strict=True), mine[column], strict=True))
+
+
+def test_grades(pool):
+    assert pool.answer[pool.problem_id == "p"].tolist() == ["5", "5", "6", "6", "005", "4", None, None]
+    assert pool.correct[pool.problem_id == "p"].tolist() == [True, True, False, False, True, False, False, False]
+    assert pool.correct.dtype == bool
+    assert rates(pool) == {"truncated": 2 / 24, "failed": 1 / 24, "no_answer": 3 / 24}
+
+
+def test_one_row_a_problem_set_and_method(table):
+    assert not table.duplicated(["problem_id", "set", "method"]).any() and len(table) == 3 * 2 * 4
+    assert not table.isna().any(axis=None)
+    assert set(table.explorer) == {"small"}
+    assert table.groupby("method").synthesizer.unique().map(list).to_dict() == {
+        **{"Pass@1": [""], "Cons@4": [""], "Pass@4": [""], "A2R@4": ["large"]}
+    }
+    assert dict(zip(table.problem_id, table.benchmark, strict=True)) == {"p": "one", "q": "one", "r": "two"}
+
+
+def test_pass_at_1_is_the_mean_of_the_set(table):
+    assert of(table, "Pass@1") == {("p", 0): 0.5, ("p", 1): 0.25, ("q", 0): 0, ("q", 1): 1, ("r", 0): 0.25, ("r", 1): 0.5}
+
+
+def test_cons_scores_ties_by_the_mean(table):
+    assert of(table, "Cons@4") == {
+        **{("p", 0): 0.5, ("p", 1): 0.5},  # 5 5 6 6; 5 4 and two that do not vote
+        **{("q", 0): 0, ("q", 1): 1},
+        **{("r", 0): 0, ("r", 1): 0.5},  # 2 wins; 0.5 and 2/4 are one answer and tie with 2 2
+    }
+
+
+def test_pass_at_4_is_unbiased_over_the_whole_pool(table):
+    by_hand = {"p": 1 - 5 / 70, "q": 1 - 1 / 70, "r": 1 - 5 / 70}  # 3, 4, 3 of 8 right: 1 - C(8-c, 4) / C(8, 4)
+    assert of(table, "Pass@4") == pytest.approx({(p, s): value for p, value in by_hand.items() for s in (0, 1)})
+
+
+def test_a2r_is_the_mean_of_the_syntheses(table):
+    assert of(table, "A2R@4") == {("p", 0): 1, ("p", 1): 0, ("q", 0): 0.5, ("q", 1): 1, ("r", 0): 1, ("r", 1): 0}
+
+
+def test_states(table):
+    states = {("p", 0): "tie", ("p", 1): "tie", ("q", 0): "none", ("q", 1): "all", ("r", 0): "minority", ("r", 1): "tie"}
+    for method in ("Pass@1", "Cons@4", "Pass@4", "A2R@4"):
+        assert of(table, method, "state") == states
+    assert set(states.values()) <= set(STATES)
+    assert of(table, "Cons@4", "right") == {("p", 0): 2, ("p", 1): 1, ("q", 0): 0, ("q", 1): 4, ("r", 0): 1, ("r", 1): 2}
+
+
+def test_cost_counts_every_token(table):
+    """small: 60 fresh × 1 + 40 cached × 0.5 = 80 a prompt, 2 a completion token; large: 100 × 10 (no cached price), 20 a token."""
+    first, second = 4 * 80 + 2 * (10 + 20 + 30 + 40), 4 * 80 + 2 * (50 + 60 + 70 + 80)
+    for method in ("Cons@4", "Pass@4"):
+        assert of(table, method, "cost") == pytest.approx({(p, s): (first, second)[s] / 1e6 for p in "pqr" for s in (0, 1)})
+    assert of(table, "Pass@1", "cost") == pytest.approx({(p, s): (first, second)[s] / 4e6 for p in "pqr" for s in (0, 1)})
+    a2r = of(table, "A2R@4", "cost")
+    assert a2r["p", 0] == pytest.approx((first + 1000 + 200) / 1e6)
+    assert a2r["p", 1] == pytest.approx((second + 1000 + 200) / 1e6)
+    assert a2r["q", 0] == pytest.approx((first + 1000 + 20 * 15) / 1e6), "the mean of two syntheses: one is what a user pays for"
+
+
+def test_tokens_by_role(table):
+    assert of(table, "Cons@4", "explorer_prompt")["p", 0] == 400 and of(table, "Cons@4", "explorer_completion")["p", 1] == 260
+    assert of(table, "Pass@1", "explorer_prompt")["p", 0] == 100 and of(table, "Pass@1", "explorer_completion")["p", 1] == 65
+    assert of(table, "A2R@4", "explorer_completion") == of(table, "Cons@4", "explorer_completion")
+    assert of(table, "A2R@4", "synthesizer_prompt")["q", 0] == 100 and of(table, "A2R@4", "synthesizer_completion")["q", 0] == 15
+    assert set(of(table, "Cons@4", "synthesizer_prompt").values()) == {0}
+
+
+def test_seconds_are_the_critical_path(table):
+    assert of(table, "Cons@4", "seconds")["p", 0] == 4 and of(table, "Cons@4", "seconds")["p", 1] == 8
+    assert of(table, "A2R@4", "seconds")["p", 0] == 4 + 1 and of(table, "A2R@4", "seconds")["q", 0] == 4 + 1.5
+    assert of(table, "Pass@1", "seconds")["p", 1] == 6.5
+
+
+def test_the_order_of_rows_does_not_matter(pool, syntheses, prices, table):
+    shuffled = outcomes(PROBLEMS, pool, prices, syntheses.sample(frac=1, random_state=3), 4, 2)
+    pd.testing.assert_frame_equal(shuffled, table)
+
+
+def test_ungraded_samples_are_graded(pool, syntheses, prices, table):
+    raw = [frame.drop(columns=["answer", "correct"]) for frame in (pool, syntheses)]
+    pd.testing.assert_frame_equal(outcomes(PROBLEMS, raw[0], prices, raw[1], 4, 2), table)
+
+
+def test_without_syntheses_there_are_the_other_methods(pool, prices, table):
+    alone = outcomes(PROBLEMS, pool, prices, n_paths=4, n_sets=2)
+    pd.testing.assert_frame_equal(alone, table[table.method != "A2R@4"])
+
+
+def test_a_missing_synthesis_is_no_silent_gap(pool, syntheses, prices):
+    lacking = syntheses[(syntheses.problem_id != "q") | (syntheses["set"] != 1)]
+    with pytest.raises(UserError, match="problem 'q' has no synthesis of set 1; synthesize all 2 sets of 4 paths"):
+        outcomes(PROBLEMS, pool, prices, lacking, 4, 2)
+
+
+def test_collect_has_the_explorer_s_own_methods_once(lab, pool, syntheses, prices, table):
+    other = syntheses.assign(model="small")
+    both = collect(PROBLEMS, {"small": pool}, {("small", "large"): syntheses, ("small", "small"): other}, prices, lab)
+    assert both.groupby(["method", "synthesizer"]).size().to_dict() == {
+        **{("A2R@4", "large"): 6, ("A2R@4", "small"): 6, ("Cons@4", ""): 6, ("Pass@1", ""): 6, ("Pass@4", ""): 6}
+    }
+    pd.testing.assert_frame_equal(both[both.synthesizer != "small"], table)
+    alone = collect(PROBLEMS, {"small": pool}, {}, prices, lab)
+    assert set(alone.method) == {"Pass@1", "Cons@4", "Pass@4"}
+
+
+def test_transitions(pool, syntheses):
+    copied = r"work of 0: \boxed{5}"  # what the first path of p says
+    syntheses.loc[0, "text"] = "<think>\nother thoughts\n</think>\n" + copied
+    moves = transitions(pool, grade(syntheses.drop(columns=["answer", "correct"]), PROBLEMS), 4, 2)
+    assert moves[["problem_id", "set", "index", "state", "correct", "copies"]].to_numpy().tolist() == [
+        ["p", 0, 0, "tie", True, True],
+        ["p", 1, 0, "tie", False, False],
+        ["q", 0, 0, "none", True, False],  # a rescue
+        ["q", 0, 1, "none", False, False],
+        ["q", 1, 0, "all", True, False],
+        ["r", 0, 0, "minority", True, True],
+        ["r", 1, 0, "tie", False, False],
+    ]
+
+
+def test_saying_nothing_is_no_copy(pool, syntheses):
+    """Set 1 of p has two paths without an answer component."""
+    silent = syntheses.assign(text="<think>\ncut off", correct=False)
+    assert not transitions(pool, silent, 4, 2).copies.any()
+
+
+def test_difficulty(pool):
+    assert difficulty(PROBLEMS, {"small": pool}).to_dict() == {"p": 2, "q": 3, "r": 4}
+    pool = pool.assign(correct=[p == "q" or (p == "r" and i < 2) for p, i in zip(pool.problem_id, pool["index"], strict=True)])
+    assert difficulty(PROBLEMS.drop(columns="level"), {"small": pool}).to_dict() == {"p": "hard", "q": "easy", "r": "medium"}
+
+
+def long(**methods: list[float]) -> pd.DataFrame:
+    """An outcomes table with one value a problem for each method."""
+    names = {"one": "Pass@1", "cons": "Cons@4", "upper": "Pass@4", "a2r": "A2R@4"}
+    rows = [
+        {"benchmark": "b", "problem_id": f"p{i}", "explorer": "small", "method": names[m], "correct": value}
+        | {"synthesizer": "large" if m == "a2r" else ""}
+        for m, values in methods.items()
+        for i, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_summary_by_hand():
+    table = long(one=[0.5, 0.0] * 20, cons=[0.8, 0.2] * 20, upper=[1.0, 1.0] * 20, a2r=[0.9, 0.5] * 20)
+    (row,) = tables.summary(table).to_dict("records")
+    assert (row["explorer"], row["synthesizer"], row["n"]) == ("small", "large", 40)
+    by_hand = {"Pass@1": 0.25, "Cons@4": 0.5, "Pass@4": 1.0, "A2R@4": 0.7, "gain": 0.2, "relative gain": 0.45 / 0.25, "gap closed": 0.4}
+    for column, value in by_hand.items():
+        assert row[column].estimate == pytest.approx(value) and row[column].n == 40
+        assert row[column].low <= value + 1e-9 and value <= row[column].high + 1e-9
+    assert row["gain"].low > 0.15 and row["gain"].high < 0.25 and row["p"] < 0.001 and row["p_holm"] == row["p"]
+
+
+def test_summary_says_undefined_in_words(tmp_path):
+    table = long(one=[0.5, 0.4] * 10, cons=[0.5, 0.4] * 10, upper=[1.0, 0.9] * 10, a2r=[0.6, 0.5] * 10)
+    summary = tables.summary(table)
+    assert summary["relative gain"].tolist() == ["undefined"] and isinstance(summary["gap closed"][0], Interval)
+    value, why = tables.ratio(pd.DataFrame({"a": [0.1, 0.2]}), ["a"], None, pd.Series([-0.1, 0.1]))
+    assert value == "undefined" and "the denominator is 0.000" in why and "over 2 problems, which contains 0" in why
+    both = pd.concat([summary, summary.assign(**{"relative gain": [Interval(1.5, 1.2, 1.8, 20)]})], ignore_index=True)
+    tables.save(both, tmp_path, "t")
+    csv = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    assert csv["relative gain"].tolist() == ["undefined", "1.5"] and csv["relative gain_low"].tolist() == ["", "1.2"]
+    assert "undefined" in (tmp_path / "t.tex").read_text() and "nan" not in (tmp_path / "t.tex").read_text()
+
+
+def test_summary_corrects_over_its_rows():
+    one = long(one=[0.2] * 12, cons=[0.3, 0.2] * 6, upper=[1.0] * 12, a2r=[0.5, 0.1] * 6)
+    two = long(one=[0.2] * 12, cons=[0.3, 0.2] * 6, upper=[1.0] * 12, a2r=[0.6, 0.5] * 6).assign(explorer="other")
+    summary = tables.summary(pd.concat([one, two])).set_index("explorer")
+    assert summary.p_holm["other"] == pytest.approx(2 * summary.p["other"]) and summary.p_holm["small"] == summary.p["small"]
+
+
+def test_summary_by_benchmark():
+    one = long(one=[0.2] * 12, cons=[0.3] * 12, upper=[1.0] * 12, a2r=[0.5] * 12)
+    parts = tables.by_benchmark(pd.concat([one, one.assign(benchmark="c", correct=one.correct / 2)]))
+    assert parts.benchmark.tolist() == ["b", "c"] and parts.columns[0] == "benchmark"
+    assert [cell.estimate for cell in parts["A2R@4"]] == pytest.approx([0.5, 0.25])
+
+
+def test_saved_tables(tmp_path, table):
+    csv, tex = tables.save(tables.spent(table), tmp_path / "new", "what_it_cost")
+    read = pd.read_csv(csv, keep_default_na=False).set_index("method")
+    assert read.loc["Cons@4", "explorer_prompt"] == 400 and read.loc["A2R@4", "synthesizer"] == "large"
+    summary = tables.save(tables.summary(table), tmp_path, "accuracy")
+    assert pd.read_csv(summary[0])[["A2R@4", "A2R@4_low", "A2R@4_high", "n"]].notna().all(axis=None)
+    for latex in (tex.read_text(), summary[1].read_text()):
+        begin, top, *_ = latex.splitlines()
+        columns = len(re.fullmatch(r"\\begin\{tabular\}\{([lrc]+)\}", begin)[1])
+        assert top == r"\toprule" and r"\midrule" in latex and latex.rstrip().endswith("\\bottomrule\n\\end{tabular}")
+        body = [line for line in latex.splitlines() if line.endswith(r"\\")]
+        assert len(body) > 1 and all(line.count("&") == columns - 1 for line in body)
+        assert not re.search(r"(?<!\\)[_%#$]", latex), "what LaTeX would choke on is escaped"
+
+
+def test_shown_in_points_and_with_intervals():
+    frame = pd.DataFrame({"A2R@4": [Interval(0.612, 0.5, 0.7, 9)], "gain": [Interval(0.034, -0.01, 0.1, 9)], "p": [0.01234], "n": [9]})
+    assert tables.shown(frame).iloc[0].tolist() == ["0.61 [0.50, 0.70]", "+3.4 [-1.0, +10.0]", "0.0123", "9"]
+
+
+def test_reliability(pool, syntheses):
+    table = tables.reliability({"small": pool}, {("small", "large"): syntheses})
+    assert table[["role", "model", "samples"]].to_numpy().tolist() == [["explorer", "small", 24], ["synthesizer", "large", 7]]
+    assert table.no_answer.tolist() == [3 / 24, 1 / 7] and table.truncated.tolist() == [2 / 24, 1 / 7]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["small,1,,2,USD,x,2026", "small,1,,3,USD,x,2026"], "prices small twice; keep one row"),
+        (["small,,,2,USD,x,2026"], "no number under 'input' for small; fill it in"),
+        (["small,1,,free,USD,x,2026"], "no number under 'output' for small; fill it in"),
+    ],
+)
+def test_price_tables_that_are_refused(tmp_path, rows, words):
+    path = price_table(tmp_path, *rows)
+    with pytest.raises(UserError, match=words) as refused:
+        read_prices(path)
+    assert str(path) in str(refused.value)
+
+
+def test_price_tables_that_are_not_there(tmp_path, pool):
+    with pytest.raises(UserError, match=r"there is no price table .*missing.csv; make one with the columns model, input"):
+        read_prices(tmp_path / "missing.csv")
+    (tmp_path / "prices.csv").write_text("model,input\nsmall,1\n")
+    with pytest.raises(UserError, match="has no column 'cached_input'; it needs model, input"):
+        read_prices(tmp_path / "prices.csv")
+    prices = read_prices(price_table(tmp_path, "other,1,,2,USD,x,2026"))
+    with pytest.raises(UserError, match="no row for small; add one, or set another table with 'prices'"):
+        price(pool, prices)
+
+
+def test_flops(lab, pool):
+    named = pool.assign(model="a")
+    assert flops(named, lab).isna().all()
+    sized = replace(lab, models=(replace(lab.models[0], parameters=1000),))
+    assert flops(named, sized)[0] == 2 * 1000 * (100 - 40 + 10)

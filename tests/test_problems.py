@@ -1,0 +1,187 @@
+"""What comes in: the same problems from any format, and one clear sentence for what is wrong with them."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from fakes import write_profile
+
+from a2r import UserError, load_problems, load_profile
+from a2r.problems import as_text, read
+from a2r.profiles import Benchmark
+
+ROWS = [
+    {"problem_id": "001", "question": "How many, in “all”?\nCount, then say.", "answer": "033", "level": 1},
+    {"problem_id": "002", "question": "None, null or NA?", "answer": "NA", "level": 2},
+    {"problem_id": "003", "question": "  π ≈ 22/7, so {x} is?", "answer": r"\frac{1}{2}", "level": 2},
+]
+
+
+def write(folder, problems: list[dict], suffix: str, **options) -> Benchmark:
+    path = folder / f"problems{suffix}"
+    frame = pd.DataFrame(problems)
+    if suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in problems))
+    else:
+        frame.to_parquet(path)
+    return Benchmark("set", str(path), **options)
+
+
+def refused(benchmark: Benchmark) -> str:
+    with pytest.raises(UserError) as error:
+        read(benchmark)
+    sentence = str(error.value)
+    assert sentence.startswith(f"benchmark 'set' ({benchmark.path}) ") and "\n" not in sentence and not sentence.endswith("..")
+    return sentence.split(") ", 1)[1]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_any_format_gives_the_same_frame(tmp_path, suffix):
+    frame = read(write(tmp_path, ROWS, suffix))
+    assert frame.to_dict("records") == [{"benchmark": "set", **row} for row in ROWS]
+    assert list(frame.columns) == ["benchmark", "problem_id", "question", "answer", "level"]
+    pd.testing.assert_frame_equal(frame, read(write(tmp_path, ROWS, ".jsonl")))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_columns_are_mapped_and_ids_made(tmp_path, suffix):
+    rows = [{"problem": "1 + 1?", "solution": "2", "answer": "at length"}, {"problem": "1 + 2?", "solution": "3", "answer": "more"}]
+    frame = read(write(tmp_path, rows, suffix, columns={"question": "problem", "answer": "solution"}))
+    assert frame.to_dict("records") == [
+        {"benchmark": "set", "problem_id": "set-0", "question": "1 + 1?", "answer": "2"},
+        {"benchmark": "set", "problem_id": "set-1", "question": "1 + 2?", "answer": "3"},
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_leading_zeros_survive(tmp_path, suffix):
+    rows = [{"id": "007", "problem": "?", "key": "033"}, {"id": "008", "problem": "?", "key": "100"}]
+    mapped = {"problem_id": "id", "question": "problem", "answer": "key"}
+    frame = read(write(tmp_path, rows, suffix, columns=mapped, integer_answers=True))
+    assert frame.problem_id.tolist() == ["007", "008"] and frame.answer.tolist() == ["033", "100"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(33.0, "33"), (33, "33"), (0.5, "0.5"), ("033", "033"), (None, ""), (float("nan"), ""), (pd.NA, ""), (-7.0, "-7"), (True, "True")],
+)
+def test_cells_as_text(value, text):
+    assert as_text(value) == text
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "Int64", "object"])
+def test_a_column_of_numbers_is_read_as_integers(tmp_path, dtype):
+    path = tmp_path / "p.parquet"
+    pd.DataFrame({"question": ["a", "b"], "answer": pd.Series([33, 204], dtype=dtype)}).to_parquet(path)
+    assert read(Benchmark("set", str(path), integer_answers=True)).answer.tolist() == ["33", "204"]
+
+
+@pytest.mark.parametrize("column", ["question", "answer"])
+def test_a_missing_column_is_named_with_those_there_are(tmp_path, column):
+    rows = [{k: v for k, v in row.items() if k != column} for row in ROWS]
+    there = ", ".join(rows[0])
+    assert refused(write(tmp_path, rows, ".jsonl")) == f"has no column '{column}'; its columns are {there}: map them under 'columns'."
+
+
+@pytest.mark.parametrize(("suffix", "content"), [(".jsonl", ""), (".csv", ""), (".csv", "question,answer\n")])
+def test_an_empty_benchmark(tmp_path, suffix, content):
+    path = tmp_path / f"problems{suffix}"
+    path.write_text(content)
+    assert refused(Benchmark("set", str(path))) == "is empty; give a file with at least one problem."
+
+
+def test_an_empty_parquet_file(tmp_path):
+    path = tmp_path / "p.parquet"
+    pd.DataFrame(ROWS)[:0].to_parquet(path)
+    assert "is empty" in refused(Benchmark("set", str(path)))
+
+
+def test_what_is_wrong_with_a_row_is_said_with_its_id(tmp_path):
+    assert refused(write(tmp_path, [*ROWS, {**ROWS[0], "question": "other"}], ".csv")) == (
+        "has the problem id '001' more than once; make the ids unique."
+    )
+    for column in ("question", "answer"):
+        for nothing in ("", " \n", None):
+            rows = [ROWS[0], {**ROWS[1], column: nothing}]
+            assert refused(write(tmp_path, rows, ".jsonl")) == f"has no {column} for problem '002'; fill it in or drop the row."
+
+
+def test_integers_where_they_are_promised(tmp_path):
+    sentence = refused(write(tmp_path, ROWS, ".jsonl", integer_answers=True))
+    assert sentence == "has the answer 'NA' for problem '002', which is no integer; correct it, or set integer_answers to false."
+    fine = [{"question": "?", "answer": a} for a in ("033", "-4", "1,000", "12.0", "$7$")]
+    assert len(read(write(tmp_path, fine, ".jsonl", integer_answers=True))) == 5
+
+
+def test_the_promised_number_of_rows(tmp_path):
+    assert "has 3 rows instead of 30; check the revision" in refused(write(tmp_path, ROWS, ".jsonl", rows=30))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_files_that_are_something_else(tmp_path, suffix):
+    path = tmp_path / f"p{suffix}"
+    path.write_bytes(b'{"question": "cut off' if suffix == ".jsonl" else b'a,b\n1,2,3\n"\xff' if suffix == ".csv" else b"PAR1 no more")
+    assert re.fullmatch(rf"cannot be read \(.+\); give a whole {suffix} file\.", refused(Benchmark("set", str(path))))
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "missing.csv", "missing.parquet", "there.txt", "."])
+def test_files_that_are_not_there_or_of_another_kind(tmp_path, name):
+    (tmp_path / "there.txt").write_text("text")
+    assert "is not there, or not a .parquet, .jsonl or .csv file; give the path of one." in refused(Benchmark("set", str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing", "nothing-at-all", "data/problems/none.json"])
+def test_offline_a_hub_data_set_is_refused_in_one_sentence(name):
+    sentence = refused(Benchmark("set", name, revision="0123abc"))
+    assert "is neither a local file nor could it be had from the hub" in sentence and "download it as .parquet" in sentence
+
+
+def test_a_hub_data_set_is_read_at_its_revision(monkeypatch):
+    import datasets
+
+    def load_dataset(path, revision, split):
+        assert (path, revision, split) == ("some/set", "0123abc", "test")
+        return datasets.Dataset.from_list(ROWS)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    frame = read(Benchmark("set", "some/set", revision="0123abc", split="test"))
+    assert frame.drop(columns="benchmark").to_dict("records") == ROWS
+
+
+@pytest.mark.parametrize(("wanted", "rows"), [(1, [0]), (2, [0, 5]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (10, range(10)), (99, range(10))])
+def test_fewer_problems_are_evenly_spaced(tmp_path, wanted, rows):
+    ten = [{"problem_id": str(i), "question": "?", "answer": str(i)} for i in range(10)]
+    lab = load_profile(str(write_profile(tmp_path, benchmarks=[{"name": "ten", "path": write(tmp_path, ten, ".jsonl").path}])))
+    expected = [str(i) for i in rows]
+    assert load_problems(lab, n_problems=wanted).answer.tolist() == expected
+    assert load_problems(lab.with_(n_problems=wanted)).answer.tolist() == expected
+    assert len(load_problems(lab)) == 10
+
+
+def test_every_benchmark_gives_as_many(tmp_path):
+    write(tmp_path, [{"problem_id": f"x{i}", "question": "?", "answer": str(i)} for i in range(5)], ".csv")
+    both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]
+    problems = load_problems(load_profile(str(write_profile(tmp_path, benchmarks=both))), n_problems=2)
+    assert problems.benchmark.tolist() == ["sums"] * 2 + ["set"] * 2 and problems.index.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("n_problems", [-1, 0, 2.5])
+def test_a_number_of_problems_that_makes_no_sense(lab, n_problems):
+    with pytest.raises(UserError, match="n_problems is"):
+        load_problems(lab, n_problems=n_problems)
+
+
+def test_ids_are_unique_across_benchmarks(tmp_path):
+    write(tmp_path, [{"problem_id": "sum-1", "question": "another?", "answer": "1"}], ".csv")
+    both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]
+    lab = load_profile(str(write_profile(tmp_path, benchmarks=both)))
+    with pytest.raises(UserError, match="benchmark 'set' has the problem id 'sum-1' of another benchmark; rename its ids"):
+        load_problems(lab)
+
+
+def test_a_profile_without_benchmarks(tmp_path):
+    with pytest.raises(UserError, match="profile 'tiny' names no benchmark; add one under 'benchmarks'"):
+        load_problems(load_profile(str(write_profile(tmp_path, benchmarks=[]))))

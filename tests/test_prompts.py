@@ -1,0 +1,70 @@
+"""The two prompts, letter by letter: a changed prompt is another experiment, and asks for every sample anew."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a2r.prompts import NO_ANSWER, explorer_messages, synthesizer_messages
+
+GOLDEN = Path(__file__).parent / "golden"
+QUESTION = "A counter keeps the last three digits. It starts at 347. Multiply by 6. What is shown at the end?"
+COMPONENTS = ["347*6=082\n\\boxed{082}", "  347*6=482\n\\boxed{482}\n", "347*6=182\n\\boxed{182}", ""]
+
+
+def golden(name: str) -> str:
+    return (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def text(messages: list[dict]) -> str:
+    (message,) = messages
+    assert message["role"] == "user" and list(message) == ["role", "content"]
+    return message["content"]
+
+
+def references(prompt: str) -> list[str]:
+    """The components that a prompt shows, checking that they are numbered from 1."""
+    parts = prompt.split("\n\nWork out the problem")[0].split("\n\nReference ")[1:]
+    assert [part.split(":\n", 1)[0] for part in parts] == [str(k + 1) for k in range(len(parts))]
+    return [part.split(":\n", 1)[1] for part in parts]
+
+
+def test_explorer():
+    assert text(explorer_messages(QUESTION)) == golden("explorer")
+
+
+def test_synthesizer():
+    assert text(synthesizer_messages(QUESTION, COMPONENTS, seed=7)) == golden("synthesizer")
+
+
+def test_a_path_without_an_answer_is_still_a_reference():
+    shown = references(text(synthesizer_messages(QUESTION, COMPONENTS)))
+    assert shown == ["347*6=082\n\\boxed{082}", "347*6=482\n\\boxed{482}", "347*6=182\n\\boxed{182}", NO_ANSWER]
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 16))
+def test_the_shuffle_is_a_permutation_and_follows_its_seed(seed, n):
+    components = [f"component {i}" for i in range(n)]
+    prompt = text(synthesizer_messages(QUESTION, components, seed))
+    assert sorted(references(prompt)) == sorted(components)
+    assert prompt == text(synthesizer_messages(QUESTION, list(components), seed))
+    assert components == [f"component {i}" for i in range(n)], "the caller's list stays as it is"
+
+
+def test_no_position_is_favoured():
+    """Over many seeds each of 4 components comes first about as often: 250 ± 5 standard deviations of 13.7."""
+    firsts = [references(text(synthesizer_messages(QUESTION, list("abcd"), seed)))[0] for seed in range(1000)]
+    assert all(181 < firsts.count(c) < 319 for c in "abcd")
+
+
+def test_without_a_seed_the_order_stays():
+    assert references(text(synthesizer_messages(QUESTION, list("dbca")))) == list("dbca")
+
+
+@pytest.mark.parametrize("odd", ["{x}", "{}", "{{x}}", "{question}", "{references}", "{0}", r"\frac{1}{2}", "a % b %s", "{number:03d}"])
+def test_braces_survive(odd):
+    assert text(explorer_messages(odd)).startswith(odd + "\n\nPlease")
+    prompt = text(synthesizer_messages(f"What is {odd}?", [odd, f"It is {odd}."], seed=1))
+    assert prompt.startswith(f"What is {odd}?\n\n") and sorted(references(prompt)) == sorted([odd, f"It is {odd}."])
+    assert prompt.endswith(r"final answer within \boxed{}.")

@@ -1,0 +1,245 @@
+"""Samples on disk: nothing that was written is lost, nothing damaged is believed."""
+
+import logging
+import random
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from a2r import UserError, store
+from a2r.store import SCHEMA, Store
+
+
+def row(id_: str, error: str = "", **values) -> dict:
+    """A sample with every column filled."""
+    filled = {field.name: "x" if "string" in str(field.type) else 1 for field in SCHEMA}
+    text = f"text of {id_}: " + random.Random(id_).randbytes(60).hex()
+    return {**filled, "id": id_, "text": text, "error": error, "finish_reason": "error" if error else "stop", **values}
+
+
+def fill(folder: Path, *ids: str) -> None:
+    """Write each id as a part of its own."""
+    for id_ in ids:
+        with Store(folder) as samples:
+            samples.add(row(id_))
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet"))
+
+
+def test_round_trip(tmp_path):
+    rows = [row("a", text="π, \x00 and a\nnew line", cached_tokens=0), row("b", seed=2**63 - 1, time=0.5, text=""), row("c", error="e")]
+    with Store(tmp_path) as samples:
+        for r in rows:
+            samples.add(r)
+        assert samples.read().to_dict("records") == rows  # also before it is left
+    again = Store(tmp_path).read()
+    assert again.to_dict("records") == rows and list(again.index) == ["a", "b", "c"]
+    assert pd.read_parquet(tmp_path).id.tolist() == ["a", "b", "c"], "any Parquet reader opens the folder"
+
+
+def test_an_empty_store_has_the_columns(tmp_path):
+    assert list(Store(tmp_path / "new").read().columns) == SCHEMA.names
+
+
+def test_half_a_character_does_not_stop_the_store(tmp_path):
+    with Store(tmp_path) as samples:
+        samples.add(row("a", text="half \ud83d of it"))
+    assert Store(tmp_path).read().text.tolist() == ["half ? of it"]
+
+
+def test_parts_are_only_added(tmp_path):
+    fill(tmp_path, "a", "b")
+    before = {part: part.read_bytes() for part in parts(tmp_path)}
+    assert len(before) == 2
+    fill(tmp_path, "c")
+    Store(tmp_path).read()
+    assert len(parts(tmp_path)) == 3
+    assert all(part.read_bytes() == content for part, content in before.items())
+
+
+def test_a_part_appears_whole(tmp_path, monkeypatch):
+    """While it is written it has another name; only when it is done does it get the one that is read."""
+    seen = []
+    write_table = store.pq.write_table
+
+    def watched(table, file, **options):
+        write_table(table, file, **options)
+        seen.append((parts(tmp_path), [p.name for p in tmp_path.iterdir()], Store(tmp_path).read().id.tolist()))
+
+    monkeypatch.setattr(store.pq, "write_table", watched)
+    fill(tmp_path, "a")
+    ((read, names, ids),) = seen
+    assert read == [] and ids == [] and len(names) == 1 and names[0].endswith(".tmp") and names[0].startswith(".")
+    assert [p.suffix for p in tmp_path.iterdir()] == [".parquet"]
+
+
+def test_a_sample_waits_no_longer_than_it_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FLUSH_SECONDS", 0.1)
+    samples = Store(tmp_path)
+    for id_ in "abc":
+        samples.add(row(id_))
+    deadline = time.monotonic() + 10
+    while not parts(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert Store(tmp_path).read().id.tolist() == ["a", "b", "c"], "on disk although no further sample came"
+
+
+def test_few_samples_share_a_part(tmp_path):
+    with Store(tmp_path) as samples:
+        for i in range(50):
+            samples.add(row(f"id{i}"))
+    assert len(parts(tmp_path)) == 1
+
+
+def test_leaving_with_an_exception_keeps_the_samples(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Store(tmp_path) as samples:
+        samples.add(row("a"))
+        raise KeyboardInterrupt
+    assert Store(tmp_path).read().id.tolist() == ["a"]
+
+
+DAMAGES = {
+    "empty": lambda raw: b"",
+    "cut in half": lambda raw: raw[: len(raw) // 2],
+    "end cut off": lambda raw: raw[:-1],
+    "beginning cut off": lambda raw: raw[7:],
+    "zeros": lambda raw: bytes(len(raw)),
+    "text": lambda raw: b"this was never a part\n" * 20,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
+def test_a_damaged_part_is_set_aside(tmp_path, damage, caplog):
+    fill(tmp_path, "a", "b", "c")
+    victim = parts(tmp_path)[1]
+    victim.write_bytes(damage(victim.read_bytes()))
+    left = victim.read_bytes()
+    with caplog.at_level(logging.WARNING):
+        assert Store(tmp_path).read().id.tolist() == ["a", "c"]
+    (warning,) = caplog.messages
+    assert str(victim) in warning and "damaged" in warning and "asked for again" in warning
+    (aside,) = tmp_path.glob("*.damaged")
+    assert aside.stem == victim.stem and aside.read_bytes() == left and not victim.exists()
+    caplog.clear()
+    assert Store(tmp_path).read().id.tolist() == ["a", "c"] and not caplog.messages, "said once"
+
+
+def test_a_flipped_bit_is_never_believed(tmp_path, caplog):
+    """Wherever one bit of a part is flipped, either its samples are read as they were written or it is set aside."""
+    with Store(tmp_path) as samples:
+        for i in range(20):
+            samples.add(row(f"id{i}"))
+    (part,) = parts(tmp_path)
+    raw, written, rng, found = part.read_bytes(), Store(tmp_path).read(), random.Random(0), 0
+    for _ in range(150):
+        flipped = bytearray(raw)
+        flipped[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+        part.write_bytes(flipped)
+        read = Store(tmp_path).read()
+        if len(read):
+            pd.testing.assert_frame_equal(read, written)
+        else:
+            found += 1
+            assert not part.exists() and part.with_suffix(".damaged").read_bytes() == flipped
+    assert 50 < found < 150, "most flips hit data; some hit what is of no matter"
+
+
+def test_a_part_that_another_process_set_aside_is_no_error(tmp_path, monkeypatch):
+    fill(tmp_path, "a")
+    (part,) = parts(tmp_path)
+    part.write_bytes(b"")
+    rename = Path.rename
+
+    def beaten(self, target):
+        rename(self, self.with_suffix(".elsewhere"))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", beaten)
+    assert Store(tmp_path).read().empty
+
+
+def test_a_sound_part_that_cannot_be_opened_stays(tmp_path, monkeypatch):
+    """Too many open files, no permission: that is no damage."""
+    fill(tmp_path, "a")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store.pq, "read_table", refuse)
+    with pytest.raises(UserError, match=r"\.parquet cannot be read \(Permission denied\); make it readable"):
+        Store(tmp_path).read()
+    assert len(parts(tmp_path)) == 1 and not list(tmp_path.glob("*.damaged"))
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/below"])
+def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, folder):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError) as refused:
+        Store(tmp_path / folder)
+    sentence = str(refused.value)
+    assert str(tmp_path / folder) in sentence and "cannot be written" in sentence and "'store'" in sentence and "\n" not in sentence
+
+
+def test_a_full_disk_loses_nothing_that_was_written(tmp_path, monkeypatch):
+    fill(tmp_path, "a")
+    write_table = store.pq.write_table
+
+    def full(table, file, **options):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.pq, "write_table", full)
+    samples = Store(tmp_path)
+    samples.add(row("b"))
+    with pytest.raises(UserError, match=r"No space left on device.*; make room and run again"):
+        samples.flush()
+    assert [p.suffix for p in tmp_path.iterdir()] == [".parquet"], "no half part takes up room"
+    monkeypatch.setattr(store.pq, "write_table", write_table)
+    samples.flush()
+    assert Store(tmp_path).read().id.tolist() == ["a", "b"], "what could not be written was kept"
+
+
+def test_a_full_disk_met_by_the_timer_is_told_by_the_next_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FLUSH_SECONDS", 0.01)
+    samples = Store(tmp_path)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.pq, "write_table", full)
+    samples.add(row("a"))
+    samples._timer.join(10)
+    with pytest.raises(UserError, match="No space left"):
+        samples.add(row("b"))
+
+
+@pytest.mark.parametrize("order", [("", "broken"), ("broken", ""), ("broken", "broken", "")])
+def test_where_one_succeeded_the_failures_are_dropped(tmp_path, order):
+    for error in order:
+        with Store(tmp_path) as samples:
+            samples.add(row("a", error=error, text="" if error else "found"))
+            samples.add(row("b"))
+    read = Store(tmp_path).read()
+    assert sorted(read.id) == ["a", "b"]
+    assert read.loc["a", "error"] == "" and read.loc["a", "text"] == "found"
+
+
+def test_a_lasting_failure_is_one_row(tmp_path):
+    for _ in range(2):
+        with Store(tmp_path) as samples:
+            samples.add(row("a", error="broken"))
+    assert Store(tmp_path).read().error.tolist() == ["broken"]
+
+
+def test_two_writers_share_a_folder(tmp_path):
+    with Store(tmp_path) as one, Store(tmp_path) as two:
+        for i in range(3):
+            one.add(row(f"one{i}"))
+            two.add(row(f"two{i}"))
+            one.flush()
+            assert len(two.read()) == 2 * i + 2, "each sees what the other wrote, and its own"
+    assert sorted(Store(tmp_path).read().id) == ["one0", "one1", "one2", "two0", "two1", "two2"]

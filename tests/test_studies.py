@@ -1,0 +1,227 @@
+"""Notebooks as studies: refused before anything runs, kept when a cell fails, and executed as they are committed."""
+
+import itertools
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from fakes import write_profile
+
+from a2r import UserError, load_profile, studies
+from a2r.profiles import ROOT
+from a2r.studies import StudyFailed, check_parameters, convert, find, parameters_of
+
+COMMITTED = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if not path.name.startswith("00_"))
+PARAMETERS = """\
+profile = "nano"
+models = None  # names from the profile; None: its symmetric ones
+n_paths = 4  # N
+n_sets = None
+temperature = None
+share = 0.5
+shuffled = True
+sizes = [1, 2, 4]
+words = ["a", "b"]
+label = "x = y"
+seed = 0
+"""
+
+
+def write_notebook(folder: Path, name: str, *cells: str, parameters: str = PARAMETERS) -> Path:
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    notebook.cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, cells)]
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch) -> Path:
+    """A folder in place of notebooks/, and another one for what is executed."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    monkeypatch.setattr(studies, "NOTEBOOKS", folder)
+    monkeypatch.setattr(studies, "RUNS", tmp_path / "executed")
+    return folder
+
+
+@pytest.fixture
+def notebook(notebooks) -> Path:
+    return write_notebook(notebooks, "01_small_study", "print(n_paths)")
+
+
+def test_parameters_are_read_from_their_cell(notebook):
+    assert parameters_of(notebook) == {
+        **{"profile": "nano", "models": None, "n_paths": 4, "n_sets": None, "temperature": None, "share": 0.5, "shuffled": True},
+        **{"sizes": [1, 2, 4], "words": ["a", "b"], "label": "x = y", "seed": 0},
+    }
+
+
+def test_an_unknown_parameter_names_the_valid_ones(notebook):
+    with pytest.raises(UserError) as refused:
+        check_parameters(notebook, {"n_path": "4"})
+    assert str(refused.value) == (
+        "study 01_small_study has no parameter 'n_path'; it takes profile, models, n_paths, n_sets, temperature, share, shuffled, "
+        "sizes, words, label, seed."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("n_paths", "8", 8),
+        ("n_paths", 8, 8),
+        ("n_paths", 8.0, 8),
+        ("n_paths", "None", None),
+        ("n_paths", None, None),
+        ("n_sets", "2", 2),
+        ("temperature", "0.3", 0.3),
+        ("temperature", "1", 1.0),
+        ("temperature", None, None),
+        ("share", "1e-3", 0.001),
+        ("shuffled", "false", False),
+        ("shuffled", "True", True),
+        ("shuffled", False, False),
+        ("models", "nano-32", ["nano-32"]),
+        ("models", "nano-32, nano-64", ["nano-32", "nano-64"]),
+        ("models", ("a", "b"), ["a", "b"]),
+        ("models", "null", None),
+        ("sizes", "1,2,8", [1, 2, 8]),
+        ("sizes", [0, 3], [0, 3]),
+        ("words", "c", ["c"]),
+        ("label", "12", "12"),
+        ("profile", "smoke", "smoke"),
+        ("seed", "-1", -1),
+    ],
+)
+def test_text_becomes_what_the_notebook_expects(notebook, name, given, value):
+    found = check_parameters(notebook, {name: given})[name]
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("n_paths", "four", "a whole number, not 'four'"),
+        ("n_paths", "4.5", "a whole number, not '4.5'"),
+        ("n_paths", 4.5, "a whole number, not '4.5'"),
+        ("n_paths", True, "a whole number, not 'True'"),
+        ("n_paths", "", "a whole number, not ''"),
+        ("n_paths", [4], "a whole number, not '[4]'"),
+        ("n_sets", "many", "a whole number, not 'many'"),
+        ("temperature", "hot", "a number, not 'hot'"),
+        ("share", "half", "a number, not 'half'"),
+        ("shuffled", "perhaps", "true or false, not 'perhaps'"),
+        ("models", "", "a comma-separated list, not ''"),
+        ("models", "a,,b", "a comma-separated list, not 'a,,b'"),
+        ("models", 3, "a comma-separated list, not '3'"),
+        ("sizes", "1,two", "a comma-separated list, not '1,two'"),
+        ("seed", "0.5", "a whole number, not '0.5'"),
+    ],
+)
+def test_values_of_another_type_are_refused(notebook, name, given, expected):
+    with pytest.raises(UserError) as refused:
+        check_parameters(notebook, {name: given})
+    assert str(refused.value) == f"parameter '{name}' of 01_small_study has to be {expected}."
+
+
+def test_a_study_has_three_names(notebook):
+    for name in ("small", "small_study", "01_small_study"):
+        assert find(name) == notebook
+    with pytest.raises(UserError, match="there is no study 'big'; choose small"):
+        find("big")
+
+
+def test_the_story_of_the_models_is_no_study(notebook, notebooks):
+    write_notebook(notebooks, "00_models")
+    write_notebook(notebooks, "draft")
+    assert studies.available() == {"small": notebook}
+
+
+def test_nothing_is_executed_where_something_is_wrong(notebook, tmp_path):
+    for arguments in (("big",), ("small", "nanno"), ("small", "nano", {"n_path": 4}), ("small", "nano", {"seed": "x"})):
+        with pytest.raises(UserError):
+            studies.run(*arguments)
+    assert not studies.RUNS.exists()
+
+
+def test_a_study_runs_with_its_parameters(notebooks, tmp_path, monkeypatch):
+    """In the repository's root, with a profile given from where the caller stands, and says what it made."""
+    cells = [
+        "from pathlib import Path\nprint(n_paths, models, profile, Path('pyproject.toml').exists())",
+        "from IPython.display import display\n"
+        "display({'text/plain': 'made', 'application/vnd.a2r+json': {'tables': ['t.csv'], 'figures': []}}, raw=True)",
+    ]
+    source = write_notebook(notebooks, "01_small_study", *cells)
+    committed = source.read_bytes()
+    path = write_profile(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    executed = studies.run("small", "tiny.yaml", {"n_paths": "8", "models": "a,b", "sizes": "1,2"}, progress=False)
+    assert executed.parent == studies.RUNS and source.read_bytes() == committed
+    assert executed.stem == "01_small_study__tiny__models=a,b_n_paths=8_sizes=1,2"
+    printed = nbformat.read(executed, 4).cells[2].outputs[0].text
+    assert printed == f"8 ['a', 'b'] {path} True\n"
+    assert studies.results(executed) == {"tables": ["t.csv"], "figures": []}
+
+
+def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
+    write_notebook(notebooks, "01_small_study", "print('before')", "raise ValueError('no such\\nthing')", "print('after')")
+    with pytest.raises(StudyFailed) as failed:
+        studies.run("small", str(write_profile(tmp_path)), progress=False)
+    executed = studies.RUNS / "01_small_study__tiny.ipynb"
+    assert str(failed.value) == (
+        f"cell In [4] of 01_small_study.ipynb failed (ValueError: no such); the notebook so far is {executed}, and the samples are kept."
+    )
+    code = [cell for cell in nbformat.read(executed, 4).cells if cell.cell_type == "code"]
+    assert code[2].outputs[0].text == "before\n" and code[3].execution_count == 4 and code[3].outputs[0].output_type == "error"
+    assert code[4].execution_count is None and studies.results(executed) == {}
+
+
+def test_a_kernel_that_dies_is_said_so(notebooks, tmp_path):
+    write_notebook(notebooks, "01_small_study", "import os\nos._exit(1)")
+    with pytest.raises(StudyFailed, match=r"the kernel of 01_small_study.ipynb died; the samples are kept, run it again to go on"):
+        studies.run("small", str(write_profile(tmp_path)), progress=False)
+
+
+# What is committed.
+
+
+def test_every_committed_notebook_is_a_study_of_its_own_name():
+    assert COMMITTED and sorted(studies.available().values()) == COMMITTED
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_the_parameters_of_a_committed_notebook(path):
+    """They are literals, `profile` is nano, and what `-p` can say of each gives the default's type."""
+    defaults = parameters_of(path)
+    assert defaults.get("profile") == "nano"
+    for name, default in defaults.items():
+        said = ",".join(map(str, default)) if isinstance(default, list) else str(default)
+        assert convert(name, said, default, path.stem) == default
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """The smoke profile with its store and its figures in a folder of its own, shared by the notebooks."""
+    folder = tmp_path_factory.mktemp("smoke")
+    path = folder / "smoke-test.yaml"
+    path.write_text(yaml.safe_dump({"extends": "smoke", "store": str(folder / "samples"), "figures": str(folder / "figures")}))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_a_committed_notebook_runs(path, smoke, monkeypatch):
+    lab = load_profile(str(smoke))
+    if missing := [model.path for model in lab.models if not (ROOT / model.path / "config.json").exists()]:
+        pytest.skip(f"{' AND '.join(missing)} NOT THERE, SO {path.name} WAS NOT EXECUTED: train the models with `make nano`")
+    monkeypatch.setattr(studies, "RUNS", smoke.parent / "executed")
+    started = time.time()
+    executed = studies.run(path.stem, str(smoke), progress=False)
+    made = studies.results(executed)
+    assert made["tables"] and made["figures"] and made["provenance"]
+    files = [name.replace("{pdf,png}", kind) for name in itertools.chain(*made.values()) for kind in ("pdf", "png")]
+    for file in map(Path, files):
+        assert file.is_relative_to(smoke.parent) and file.stat().st_size > 0 and file.stat().st_mtime >= started - 1
