@@ -146,7 +146,7 @@ def loss_curves(records: list[dict]) -> Figure:
 
 
 def by_right_references(table: pd.DataFrame) -> Figure:
-    """Accuracy of syntheses by number of right references, one line a model; the grey line is a vote between otherwise different answers."""
+    """Accuracy of syntheses by number of right references, one line a model; grey: a vote if wrong answers all differ."""
     figure, axes = plt.subplots(figsize=(4.2, 3.0))
     models = table.model.unique()
     for k, (model, colour_) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):

@@ -83,6 +83,7 @@ class Profile:
     prices: str = "data/prices.csv"
     store: str = "runs/samples"
     figures: str = "figures"  # tables and figures go into a folder in it, by the profile's name
+    changes: tuple = ()  # what `with_` changed, as (name, value) pairs; runs that differ keep their results apart by it
 
     @property
     def store_path(self) -> Path:
@@ -100,10 +101,12 @@ class Profile:
     def with_(self, **changes) -> "Profile":
         """A copy with other values; a `temperature` changes the sampling of every model."""
         changes = {key: value for key, value in changes.items() if value is not None}
+        before = {**{f.name: getattr(self, f.name) for f in fields(self)}, "temperature": self.sampling.temperature}
+        differing = {key: value for key, value in changes.items() if before.get(key) != value}
         temperature = changes.pop("temperature", None)
         if unknown := changes.keys() - {f.name for f in fields(self)}:
             raise UserError(f"a profile has no '{min(unknown)}' to change; it has {', '.join(f.name for f in fields(self))}.")
-        profile = replace(self, **changes)
+        profile = replace(self, **changes, changes=tuple(sorted({**dict(self.changes), **differing}.items())))
         if temperature is not None:
             models = tuple(replace(m, sampling=m.sampling and replace(m.sampling, temperature=temperature)) for m in profile.models)
             profile = replace(profile, models=models, sampling=replace(profile.sampling, temperature=temperature))

@@ -16,11 +16,15 @@ PACKAGES = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "sea
 
 
 class Study:
-    """One run of one study: saves under figures/<profile>/ and remembers what it saved."""
+    """One run of one study: saves under figures/<profile>/ and remembers what it saved.
 
-    def __init__(self, lab: Profile, name: str, parameters: dict):
+    A run whose knobs differ from the profile's saves in a folder of its own there, named after them.
+    """
+
+    def __init__(self, lab: Profile, name: str, parameters: dict, models: list[str] | None = None):
         self.lab, self.name = lab, name
-        self.folder = ROOT / lab.figures / lab.name
+        changed = [f"{key}={value}" for key, value in lab.changes] + [f"models={'+'.join(models)}" for models in [models] if models]
+        self.folder = ROOT / lab.figures / lab.name / "_".join(changed)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
@@ -44,8 +48,8 @@ class Study:
         from IPython.display import display
 
         if outcomes is not None:
-            path = self.folder / f"{self.name}_outcomes.csv"
-            outcomes.to_csv(path, index=False, float_format="%.6g")
+            path = self.folder / f"{self.name}_outcomes.parquet"
+            outcomes.to_parquet(path, compression="zstd")
             self.made["tables"].append(from_root(path))
         path = self.folder / f"{self.name}.json"
         path.write_text(json.dumps(self.provenance, indent=1, sort_keys=True, default=str) + "\n")
@@ -54,9 +58,9 @@ class Study:
         display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
 
 
-def begin(lab: Profile, name: str, parameters: dict) -> Study:
-    """Start a study: set the house style and note the provenance of what it will save."""
-    return Study(lab, name, parameters)
+def begin(lab: Profile, name: str, parameters: dict, models: list[str] | None = None) -> Study:
+    """Start a study: set the house style and note the provenance of what it will save; `models` if they are not the profile's own."""
+    return Study(lab, name, parameters, models)
 
 
 def from_root(path: Path) -> str:

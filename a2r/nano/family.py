@@ -195,21 +195,22 @@ pipeline_tag: text-generation
 ---
 # {record["name"]}
 
-A Qwen3-architecture model of {record["parameters"]:,} parameters ({nano_model.LAYERS} layers, hidden width {nano_model.FAMILY[record["name"]]}), trained from
-random weights to stand for a reasoning model in experiments with A2R. It plays both roles, explorer and synthesizer, on the
-problems of `a2r.nano.tasks` (a three-digit counter, Python traces, deduction over clues) and knows nothing else.
+A Qwen3-architecture model of {record["parameters"]:,} parameters ({nano_model.LAYERS} layers, hidden width
+{nano_model.FAMILY[record["name"]]}), trained from random weights to stand for a reasoning model in experiments with A2R. It plays
+both roles, explorer and synthesizer, on one kind of problem of `a2r.nano.tasks`, a three-digit counter, and knows nothing else.
 
 | | |
 |---|---|
 | data | problems of the `train` split, drawn from the seed as training goes; synthesizer references sampled from all four sizes |
 | tokens | {seen["facts"]:,} of equations, {seen["explorer"] + seen["practice"]:,} as explorer, {seen["both"]:,} in both roles |
 | steps, minutes | {steps:,} steps of {train.BATCH_TOKENS} tokens, {minutes:.0f} minutes on one CPU thread |
-| optimizer | Muon (lr 0.02) for hidden matrices, AdamW (lr 0.005) for the rest; 3% warm-up, linear to zero over the last 40% of each stage |
+| optimizer | Muon (lr 0.02) for hidden matrices, AdamW (lr 0.005) for the rest |
+| schedule | in each stage 3% warm-up, then flat, linear to zero over the last 40% |
 | seed | {record["seed"]} |
 | command | `{record["made"]["command"]}` (torch {record["made"]["torch"]}, {record["made"]["date"]}) |
 | weights | float16 safetensors |
 
-The loss curve is in `training.json`. How well it does, and what does not hold, stands in `data/models/README.md`.
+The loss curve is in `training.json`. How well it does stands in the README of the repository.
 """
 
 
