@@ -37,6 +37,12 @@ def colour(method: str) -> str:
     return PALETTE.get(method.split("@")[0], PALETTE["Pass@N"])
 
 
+def bars(estimates: list[stats.Interval]) -> np.ndarray:
+    """Error bars (2, estimates) of intervals; none where there is no interval, and never below 0 by rounding."""
+    below_above = [[e.estimate - e.low for e in estimates], [e.high - e.estimate for e in estimates]]
+    return np.clip(np.nan_to_num(below_above), 0, None)
+
+
 def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
     """Grouped bars: accuracy of each method, one group a (explorer, synthesizer), 95% intervals over problems."""
     methods = ["Pass@1", f"Cons@{n_paths}", f"A2R@{n_paths}", f"Pass@{n_paths}"]
@@ -52,7 +58,7 @@ def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
             estimates.append(stats.interval(mine.groupby("problem_id").correct.mean()))
         x = np.arange(len(pairs)) + (k - 1.5) * width
         y = np.array([e.estimate for e in estimates])
-        error = [[e.estimate - e.low for e in estimates], [e.high - e.estimate for e in estimates]]
+        error = bars(estimates)
         outline = {"edgecolor": "#555555", "linewidth": 0.8, "hatch": "////"} if method == methods[-1] else {"linewidth": 0}
         axes.bar(
             x, y, width * 0.92, yerr=error, label=method, color=colour(method), error_kw={"elinewidth": 0.9, "capsize": 1.8}, **outline
@@ -76,7 +82,7 @@ def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int)
         estimates = [stats.interval(gain[members == level]) for level in levels]
         x = np.arange(len(levels)) + (k - (len(pairs) - 1) / 2) * 0.12
         y = [e.estimate for e in estimates]
-        error = [[e.estimate - e.low for e in estimates], [e.high - e.estimate for e in estimates]]
+        error = bars(estimates)
         axes.errorbar(
             x,
             y,
@@ -110,7 +116,7 @@ def accuracy_by_state(outcomes: pd.DataFrame, n_paths: int) -> Figure:
                 if here.empty:
                     continue
                 e = stats.interval(here.groupby("problem_id").correct.mean())
-                error = None if e.n == 1 else [[e.estimate - e.low], [e.high - e.estimate]]
+                error = bars([e])
                 axes.bar(
                     i + (k - 0.5) * 0.38,
                     e.estimate,
@@ -152,7 +158,7 @@ def by_right_references(table: pd.DataFrame) -> Figure:
     for k, (model, colour_) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):
         part = table[table.model == model]
         y = np.array([a.estimate for a in part.accuracy])
-        error = np.nan_to_num([[a.estimate - a.low for a in part.accuracy], [a.high - a.estimate for a in part.accuracy]])
+        error = bars(list(part.accuracy))
         x = part["right references"] + (k - (len(models) - 1) / 2) * 0.07
         axes.errorbar(x, y, yerr=error, marker="o", markersize=4, linewidth=1.2, elinewidth=0.9, capsize=2, color=colour_, label=model)
     axes.plot(

@@ -24,12 +24,8 @@ class StudyFailed(RuntimeError):
 
 
 def available() -> dict[str, Path]:
-    """Studies by name: notebooks/01_symmetric_baseline.ipynb is `symmetric` and `symmetric_baseline`; nano's own story is not a study."""
-    studies = {}
-    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
-        if not path.name.startswith("00_"):
-            studies[path.stem[3:].split("_")[0]] = path
-    return studies
+    """Studies by name: notebooks/01_symmetric_baseline.ipynb is `symmetric`, and goes by `symmetric_baseline` too (see `find`)."""
+    return {path.stem[3:].split("_")[0]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
 
 
 def find(study: str) -> Path:

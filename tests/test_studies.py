@@ -13,7 +13,7 @@ from a2r import UserError, load_profile, studies
 from a2r.profiles import ROOT
 from a2r.studies import StudyFailed, check_parameters, convert, find, parameters_of
 
-COMMITTED = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if not path.name.startswith("00_"))
+COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETERS = """\
 profile = "nano"
 models = None  # names from the profile; None: its symmetric ones
@@ -134,8 +134,7 @@ def test_a_study_has_three_names(notebook):
         find("big")
 
 
-def test_the_story_of_the_models_is_no_study(notebook, notebooks):
-    write_notebook(notebooks, "00_models")
+def test_a_notebook_without_a_number_is_no_study(notebook, notebooks):
     write_notebook(notebooks, "draft")
     assert studies.available() == {"small": notebook}
 

@@ -32,7 +32,7 @@ from a2r.profiles import ROOT, Profile
 from a2r.prompts import explorer_messages
 
 MODELS, PROBLEMS = ROOT / "data" / "models", ROOT / "data" / "problems"
-TEST_PROBLEMS = {"math": 480}
+TEST_PROBLEMS = {"math": 400}
 # What every size is trained on, alike: tokens by stage, each with its own warm-up and decay of the learning rate.
 TOKENS = {"facts": 1_500_000, "explorer": 3_000_000, "practice": 2_000_000, "both": 4_000_000}
 REFERENCE_PROBLEMS, REFERENCE_PATHS = 1200, 4  # per explorer

@@ -30,6 +30,7 @@ from a2r.nano.tasks import Problem, Work, draw
 Example = tuple[str, str]  # prompt with generation mark, completion
 CHUNK = 1024  # examples drawn at a time; a resumed training starts at the last chunk
 BATCH_TOKENS = 4096
+SAVE_SECONDS = 60
 # The make-up of the second stage: shares of examples, and of set sizes among the synthesizer's.
 EXPLORER_SHARE = 0.2
 FOREIGN_SHARE = 0.06  # references that belong to another problem
@@ -198,7 +199,7 @@ def fit(
                 break
         state["chunk"] += 1
         now = time.monotonic()
-        if now - started > 60 or state["seen"] >= tokens:
+        if now - started > SAVE_SECONDS or state["seen"] >= tokens:
             state["seconds"] += now - started
             started = now
             partial = checkpoint.with_suffix(".tmp")
