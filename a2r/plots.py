@@ -129,8 +129,9 @@ def accuracy_by_state(outcomes: pd.DataFrame, n_paths: int) -> Figure:
                 )
         axes.set_xticks(range(len(STATES)), [f"{s}\n({counts.get(s, 0)})" for s in STATES], fontsize="x-small")
         axes.set_title(explorer if explorer == synthesizer else f"{explorer} → {synthesizer}", fontsize="medium")
-        axes.set(xlim=(-0.6, len(STATES) - 0.4), ylim=(0, 1.02), xlabel="right answers among the references\n(number of sets)")
+        axes.set(xlim=(-0.6, len(STATES) - 0.4), ylim=(0, 1.02))
     panels[0][0].set_ylabel("accuracy")
+    figure.supxlabel("right answers among the references (number of sets)", fontsize="medium")
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour(m)) for m in (cons, a2r)]
     figure.legend(handles, [cons, a2r], ncols=2, loc="outside upper center")
     return figure
