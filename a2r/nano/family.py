@@ -50,7 +50,9 @@ def write_problems(seed: int) -> None:
             p = generate(domain, levels[len(rows) % len(levels)], "test", rng)
             rows[p.content] = {"problem_id": p.problem_id, "level": p.level, "question": p.question, "answer": p.answer}
         path = PROBLEMS / f"nano-{domain}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+        # by level, so that evenly spaced problems (`n_problems`) are of every level alike
+        by_level = sorted(rows.values(), key=lambda row: row["level"])
+        path.write_text("".join(json.dumps(row) + "\n" for row in by_level))
 
 
 def fit_stage(stage: str, name: str, work: Path, seed: int, tokens: int, position: int = 0) -> None:
