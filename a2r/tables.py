@@ -5,17 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from a2r import stats
-from a2r.metrics import gap_closed, relative_gain
 from a2r.outcomes import rates
 from a2r.pipeline import cut_sets
 from a2r.stats import Interval
 
 UNDEFINED = "undefined"
-
-
-def per_problem(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Mean correctness, one row a problem and one column a method, of one explorer (and synthesizer)."""
-    return stats.per_problem(outcomes)
 
 
 def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
@@ -28,9 +22,9 @@ def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
     rows = []
     for synthesizer, explorer in outcomes[outcomes.method == a2r][["synthesizer", "explorer"]].drop_duplicates().itertuples(index=False):
         mine = outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
-        wide = per_problem(mine)
-        relative, _ = ratio(wide, [a2r, cons, "Pass@1"], relative_gain, denominator=wide[cons] - wide["Pass@1"])
-        closed, _ = ratio(wide, [a2r, cons, upper], gap_closed, denominator=wide[upper] - wide[cons])
+        wide = stats.per_problem(mine)
+        relative = ratio(wide[a2r] - wide["Pass@1"], wide[cons] - wide["Pass@1"])
+        closed = ratio(wide[a2r] - wide[cons], wide[upper] - wide[cons])
         rows.append(
             {
                 **{"explorer": explorer, "synthesizer": synthesizer},
@@ -43,15 +37,10 @@ def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
     return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
 
 
-def ratio(wide: pd.DataFrame, columns: list[str], statistic, denominator: pd.Series) -> tuple[Interval | str, str]:
-    """A ratio of gains with its interval, or "undefined" and the reason where the denominator could be 0."""
-    below = stats.interval(denominator)
-    if not (below.low > 0 or below.high < 0):
-        return (
-            UNDEFINED,
-            f"the denominator is {below.estimate:.3f} [{below.low:.3f}, {below.high:.3f}] over {below.n} problems, which contains 0",
-        )
-    return stats.interval([wide[c] for c in columns], statistic), ""
+def ratio(numerator: pd.Series, denominator: pd.Series) -> Interval | str:
+    """A ratio of mean gains with its interval, or "undefined" where the denominator could be 0."""
+    value, reason = stats.ratio_interval(numerator, denominator)
+    return UNDEFINED if reason else value
 
 
 def by_benchmark(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:

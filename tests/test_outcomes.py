@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from a2r import UserError, collect, difficulty, grade, outcomes, read_prices, tables
+from a2r import UserError, collect, difficulty, grade, outcomes, read_prices, stats, tables
 from a2r.cost import flops, price
 from a2r.outcomes import STATES, rates, transitions
 from a2r.stats import Interval
@@ -236,8 +236,10 @@ def test_summary_says_undefined_in_words(tmp_path):
     table = long(one=[0.5, 0.4] * 10, cons=[0.5, 0.4] * 10, upper=[1.0, 0.9] * 10, a2r=[0.6, 0.5] * 10)
     summary = tables.summary(table)
     assert summary["relative gain"].tolist() == ["undefined"] and isinstance(summary["gap closed"][0], Interval)
-    value, why = tables.ratio(pd.DataFrame({"a": [0.1, 0.2]}), ["a"], None, pd.Series([-0.1, 0.1]))
-    assert value == "undefined" and "the denominator is 0.000" in why and "over 2 problems, which contains 0" in why
+    numerator, denominator = pd.Series([0.1, 0.2]), pd.Series([-0.1, 0.1])
+    assert tables.ratio(numerator, denominator) == "undefined"
+    _, why = stats.ratio_interval(numerator, denominator)
+    assert "the denominator is 0 with interval" in why and "over 2 problems, which contains 0" in why
     both = pd.concat([summary, summary.assign(**{"relative gain": [Interval(1.5, 1.2, 1.8, 20)]})], ignore_index=True)
     tables.save(both, tmp_path, "t")
     csv = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
