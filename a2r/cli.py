@@ -1,6 +1,7 @@
-"""The command line: `a2r run`, `a2r list`, `a2r lab`."""
+"""The command line: `a2r run`, `a2r list`, `a2r plan`, `a2r report`, `a2r lab`."""
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -12,18 +13,25 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="a2r", description="Experiments with A2R: explorers sample, a synthesizer re-reasons.")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute a study's notebook and leave tables and figures")
-    run.add_argument("study", nargs="+", help="names of studies, see `a2r list`")
+    run.add_argument("study", nargs="*", help="names of studies, see `a2r list`; none: all of them")
     run.add_argument("--profile", default="nano", help="a profile's name or the path of a YAML file (default: nano)")
     run.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="KNOB=VALUE", help="a parameter of the study, as often as needed"
     )
+    run.add_argument(
+        "--sweep", action="append", default=[], metavar="KNOB=V1,V2", help="run for every value; several sweeps: for every combination"
+    )
+    plan = commands.add_parser("plan", help="how many generations a profile's studies still need, with tokens and cost; samples nothing")
+    plan.add_argument("--profile", default="nano")
+    report = commands.add_parser("report", help="one HTML page from the studies that have been run")
+    report.add_argument("--profile", default="nano")
     commands.add_parser("list", help="studies with their parameters, and profiles")
     lab = commands.add_parser("lab", help="open JupyterLab on the notebooks")
     lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     args = parser.parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        return {"run": run_studies, "list": list_studies, "lab": open_lab}[args.command](args)
+        return {"run": run_studies, "list": list_studies, "plan": plan_studies, "report": write_report, "lab": open_lab}[args.command](args)
     except UserError as error:
         print(f"a2r: {error}", file=sys.stderr)
         return 2
@@ -34,26 +42,55 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_studies(args: argparse.Namespace) -> int:
     from a2r import studies
+    from a2r.profiles import load_profile
     from a2r.study import from_root
 
-    parameters = {}
-    for pair in args.parameter:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"'-p {pair}' is not of the form KNOB=VALUE.")
-        parameters[name] = value
+    parameters = dict(pair(text, "-p") for text in args.parameter)
     profile = parameters.pop("profile", args.profile)
-    for study in args.study:  # refuse all before running any
-        studies.check_parameters(studies.find(study), parameters)
-    for study in args.study:
-        try:
-            executed = studies.run(study, profile, parameters)
-        except studies.StudyFailed as failure:
-            print(f"a2r: {failure}", file=sys.stderr)
-            return 1
-        made = studies.results(executed)
-        where = "; ".join(f"{kind} {_common(paths)}" for kind, paths in made.items() if paths)
-        print(f"{study}: notebook {from_root(executed)}; {where}", flush=True)
+    sweeps = {name: values.split(",") for name, values in (pair(text, "--sweep") for text in args.sweep)}
+    combinations = [dict(zip(sweeps, values, strict=True)) for values in itertools.product(*sweeps.values())]
+    chosen = args.study or list(studies.available())
+    for study in chosen:  # refuse all before running any
+        for swept in combinations:
+            studies.check_parameters(studies.find(study), {**parameters, **swept})
+    for study in chosen:
+        runs = []
+        for swept in combinations:
+            try:
+                executed = studies.run(study, profile, {**parameters, **swept})
+            except studies.StudyFailed as failure:
+                print(f"a2r: {failure}", file=sys.stderr)
+                return 1
+            runs.append((swept, executed))
+            made = studies.results(executed)
+            where = "; ".join(f"{kind} {_common(paths)}" for kind, paths in made.items() if paths)
+            print(f"{study}: notebook {from_root(executed)}; {where}", flush=True)
+        if sweeps:
+            for path in studies.collected(load_profile(profile), runs):
+                print(f"{study}: all runs in {from_root(path)}", flush=True)
+    return 0
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """KNOB=VALUE as (knob, value)."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"'{option} {text}' is not of the form KNOB=VALUE.")
+    return name, value
+
+
+def plan_studies(args: argparse.Namespace) -> int:
+    from a2r import planning, profiles
+
+    print(planning.described(profiles.load_profile(args.profile)))
+    return 0
+
+
+def write_report(args: argparse.Namespace) -> int:
+    from a2r import report
+    from a2r.study import from_root
+
+    print(f"report: {from_root(report.write(args.profile))}")
     return 0
 
 

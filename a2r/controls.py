@@ -1,7 +1,7 @@
-"""Other reference contexts for the same sets: what a synthesizer makes of them tells reading from copying.
+"""What A2R is compared with besides the vote: other reference contexts for the same sets, choosing only, more votes for the money.
 
-Each is a `components` argument of `a2r.synthesize`: it takes the paths of one set (samples rows) and
-returns the texts that are shown as references.
+A reference context is a `components` argument of `a2r.synthesize`: it takes the paths of one set (samples
+rows) and returns the texts that are shown as references.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pandas as pd
 
 from a2r.answers import answer_component, extract
+from a2r.cost import price
+from a2r.methods import majority
 from a2r.outcomes import grade
-from a2r.pipeline import cut_sets, synthesize
+from a2r.pipeline import cut_sets, derive_seed, synthesize
 from a2r.profiles import Profile
 
 Components = Callable[[pd.DataFrame], list[str]]
@@ -33,7 +35,14 @@ def finals(paths: pd.DataFrame) -> list[str]:
 
 def traces(paths: pd.DataFrame) -> list[str]:
     """Whole outputs, thinking included, instead of answer components."""
-    return [text.replace("<think>", "").replace("</think>", "") for text in paths.text]
+    return [text.replace("<think>", "").replace("</think>", "").strip() for text in paths.text]
+
+
+def shuffled(paths: pd.DataFrame) -> list[str]:
+    """The same references rotated by a place that the problem decides: another order than A2R's."""
+    texts = [answer_component(text) for text in paths.text]
+    turn = 1 + derive_seed(paths.problem_id.iloc[0], "shuffled") % max(1, len(texts) - 1)
+    return texts[turn:] + texts[:turn]
 
 
 def foreign(pool: pd.DataFrame, n_paths: int, n_sets: int) -> Components:
@@ -51,10 +60,70 @@ def foreign(pool: pd.DataFrame, n_paths: int, n_sets: int) -> Components:
     return components
 
 
-def contexts(lab: Profile, model: str, problems: pd.DataFrame, pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
+# Method names of the contexts in outcomes.
+CONTEXTS = {
+    "references": "A2R",
+    "none": "Alone",
+    "shuffled": "Shuffled",
+    "repeated": "Repeated",
+    "foreign": "Foreign",
+    "finals": "Finals",
+    "traces": "Traces",
+}
+
+
+def contexts(
+    lab: Profile, model: str, problems: pd.DataFrame, pool: pd.DataFrame, kinds: tuple[str, ...] = tuple(CONTEXTS)
+) -> dict[str, pd.DataFrame]:
     """Graded syntheses of `model` on the sets of `pool`, by reference context: as A2R has it ("references"), and under each control."""
-    kinds = {"references": None, "none": none, "repeated": repeated, "foreign": foreign(pool, lab.n_paths, lab.n_sets), "finals": finals}
+    make = {"none": none, "shuffled": shuffled, "repeated": repeated, "finals": finals, "traces": traces}
+    make["foreign"] = foreign(pool, lab.n_paths, lab.n_sets)
     return {
-        name: grade(synthesize(lab, model, problems, pool, condition="" if make is None else name, components=make), problems)
-        for name, make in kinds.items()
+        kind: grade(synthesize(lab, model, problems, pool, condition=kind * (kind != "references"), components=make.get(kind)), problems)
+        for kind in kinds
     }
+
+
+def pairs(lab: Profile) -> list[tuple[str, str]]:
+    """The pairs that are studied unless others are named: every symmetric model, and the profile's A2R-Efficient."""
+    return list(dict.fromkeys([*((m, m) for m in lab.symmetric), lab.efficient[:2]]))
+
+
+def outcomes(
+    lab: Profile, problems: pd.DataFrame, pool: pd.DataFrame, kinds: dict[str, pd.DataFrame], moves: pd.DataFrame, prices: pd.DataFrame
+) -> pd.DataFrame:
+    """The controls of one pair as outcomes (benchmark, problem_id, explorer, synthesizer, set, method, correct, cost).
+
+    Methods: one a context ("A2R@4", "Alone@1", "Foreign@4", ...), "Selection@N" (`transitions.selection`: what the same
+    syntheses score if they may only choose among their references), and "Cons@k" with the k whose cost is nearest to A2R's.
+    """
+    n, explorer = lab.n_paths, "+".join(dict.fromkeys(pool.model))
+    paid = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(["problem_id", "set"]).cost.sum()
+    frames = []
+    for kind, graded in kinds.items():
+        name = "Alone@1" if kind == "none" else f"{CONTEXTS[kind]}@{n}"
+        at = pd.MultiIndex.from_frame(graded[["problem_id", "set"]])
+        cost = price(graded, prices).to_numpy() + (0 if kind == "none" else paid.loc[at].to_numpy())
+        frames.append(graded.assign(method=name, cost=cost, synthesizer=graded.model))
+    frames.append(moves.assign(method=f"Selection@{n}", cost=frames[0].cost.to_numpy(), correct=moves.selection, synthesizer=moves.model))
+    table = pd.concat(frames, ignore_index=True).assign(explorer=explorer)
+    columns = ["benchmark", "problem_id", "explorer", "synthesizer", "set", "method", "correct", "cost"]
+    table = table.astype({"correct": float})[columns]
+    votes = matched_votes(lab, problems, pool, table[table.method == f"A2R@{n}"].cost.mean(), prices)
+    return pd.concat([table, votes.assign(synthesizer=table.synthesizer.iloc[0])], ignore_index=True)[columns]
+
+
+def matched_votes(lab: Profile, problems: pd.DataFrame, pool: pd.DataFrame, cost: float, prices: pd.DataFrame) -> pd.DataFrame:
+    """Cons@k on sets of k paths of the pool, with the k whose cost is nearest to `cost` per problem (at most the pool's size)."""
+    pool = pool.assign(cost=price(pool, prices))
+    size = int(pool.groupby("problem_id").size().min())
+    k = min(size, max(1, round(cost / pool.cost.mean())))
+    gold = problems.set_index("problem_id").answer
+    rows = [
+        {
+            **{"benchmark": benchmark, "problem_id": problem_id, "set": number, "explorer": paths.model.iloc[0]},
+            **{"method": f"Cons@{k}", "correct": majority(paths.answer.tolist(), gold[problem_id]), "cost": paths.cost.sum()},
+        }
+        for (benchmark, problem_id, number), paths in cut_sets(pool, k, size // k).groupby(["benchmark", "problem_id", "set"], sort=False)
+    ]
+    return pd.DataFrame(rows)

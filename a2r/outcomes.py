@@ -1,20 +1,21 @@
 """Outcomes: the third table, one row per problem x set x method, computed from samples alone.
 
 Columns: benchmark, problem_id, explorer, synthesizer ("" for methods without one), set, method,
-correct (0..1), cost, prompt_tokens and completion_tokens by role, seconds (critical path: the slowest
-path, then the synthesis), state (how many of the set's paths are right and how they would vote).
+correct (0..1), cost, prompt, cached and completion tokens by role, seconds (critical path: the slowest
+path, then the synthesis), engine_seconds (all of it), flops, state (how many of the set's paths are right and how they would vote).
 """
 
 import pandas as pd
 
-from a2r.answers import answer_component, equivalent, extract
-from a2r.cost import price
+from a2r.answers import equivalent, extract
+from a2r.cost import flops, price
 from a2r.errors import UserError
 from a2r.methods import explorer_state, majority
 from a2r.metrics import pass_at_k
 from a2r.pipeline import cut_sets
 from a2r.profiles import Profile
 
+SYNTHESIZER_TOKENS = ("synthesizer_prompt", "synthesizer_cached", "synthesizer_completion")
 STATES = ("none", "minority", "tie", "majority", "all")
 
 
@@ -54,17 +55,19 @@ def outcomes(
             **{"state": explorer_state(members.correct.tolist(), answers), "right": int(members.correct.sum())},
         }
         whole = {
-            **{"cost": members.cost.sum(), "seconds": members.seconds.max()},
-            **{"explorer_prompt": members.prompt_tokens.sum(), "explorer_completion": members.completion_tokens.sum()},
+            **{"cost": members.cost.sum(), "seconds": members.seconds.max(), "engine_seconds": members.seconds.sum()},
+            **{"explorer_prompt": members.prompt_tokens.sum(), "explorer_cached": members.cached_tokens.sum()},
+            "explorer_completion": members.completion_tokens.sum(),
         }
         single = {
-            **{"cost": members.cost.mean(), "seconds": members.seconds.mean()},
-            **{"explorer_prompt": members.prompt_tokens.mean(), "explorer_completion": members.completion_tokens.mean()},
+            **{"cost": members.cost.mean(), "seconds": members.seconds.mean(), "engine_seconds": members.seconds.mean()},
+            **{"explorer_prompt": members.prompt_tokens.mean(), "explorer_cached": members.cached_tokens.mean()},
+            "explorer_completion": members.completion_tokens.mean(),
         }
         rows.append({**shared, **single, "method": "Pass@1", "correct": members.correct.mean()})
         rows.append({**shared, **whole, "method": f"Cons@{n_paths}", "correct": majority(answers, gold[problem_id])})
         rows.append({**shared, **whole, "method": f"Pass@{n_paths}", "correct": pass_n[problem_id]})
-    table = pd.DataFrame(rows).assign(synthesizer_prompt=0.0, synthesizer_completion=0.0)
+    table = pd.DataFrame(rows).assign(**dict.fromkeys(SYNTHESIZER_TOKENS, 0.0))
     if syntheses is None:
         return table
     graded = syntheses if "correct" in syntheses else grade(syntheses, problems)
@@ -75,6 +78,7 @@ def outcomes(
         cost=("cost", "mean"),
         seconds=("seconds", "mean"),
         synthesizer_prompt=("prompt_tokens", "mean"),
+        synthesizer_cached=("cached_tokens", "mean"),
         synthesizer_completion=("completion_tokens", "mean"),
     )
     base = table[table.method == f"Cons@{n_paths}"].set_index(["problem_id", "set"])
@@ -86,7 +90,8 @@ def outcomes(
         method=f"A2R@{n_paths}",
         cost=base.cost + final.cost,
         seconds=base.seconds + final.seconds,
-        **{c: final[c] for c in ("synthesizer", "correct", "synthesizer_prompt", "synthesizer_completion")},
+        engine_seconds=base.engine_seconds + final.seconds,
+        **{c: final[c] for c in ("synthesizer", "correct", *SYNTHESIZER_TOKENS)},
     )
     return pd.concat([table, a2r.reset_index()], ignore_index=True)[table.columns]
 
@@ -105,7 +110,8 @@ def collect(
         for k, frame in enumerate(mine.values()):
             table = outcomes(problems, pool, prices, frame, lab.n_paths, lab.n_sets)
             frames.append(table if k == 0 else table[table.synthesizer != ""])  # the explorer's own methods once
-    return pd.concat(frames, ignore_index=True)
+    table = pd.concat(frames, ignore_index=True)
+    return table.assign(flops=flops(table, lab))
 
 
 def difficulty(problems: pd.DataFrame, pools: dict[str, pd.DataFrame]) -> pd.Series:
@@ -123,17 +129,3 @@ def rates(samples: pd.DataFrame) -> dict[str, float]:
         "failed": float((samples.error != "").mean()),
         "no_answer": float(samples.answer.isna().mean()),
     }
-
-
-def transitions(pool: pd.DataFrame, syntheses: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
-    """One row a synthesis: the explorer state of its set, whether it is right, and whether its answer component copies a reference."""
-    paths = cut_sets(pool, n_paths, n_sets)
-    sets = paths.groupby(["problem_id", "set"])
-    state = sets.apply(lambda s: explorer_state(s.correct.tolist(), s.answer.tolist()))
-    components = sets.text.apply(lambda texts: {answer_component(text) for text in texts})
-    at = pd.MultiIndex.from_frame(syntheses[["problem_id", "set"]])
-    said = [answer_component(text) for text in syntheses.text]
-    copies = [text != "" and text in seen for text, seen in zip(said, components.loc[at], strict=True)]
-    return syntheses[["benchmark", "problem_id", "set", "index", "explorer", "model", "correct"]].assign(
-        state=state.loc[at].to_numpy(), copies=copies
-    )

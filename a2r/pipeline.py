@@ -43,8 +43,7 @@ def explore(profile: Profile, explorer: str, problems: pd.DataFrame, n: int) -> 
     """
     if n < 1:
         raise UserError(f"explorer {explorer} was asked for {n} paths a problem; ask for at least 1.")
-    asks = [Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question)), range(n)) for p in problems.itertuples()]
-    return ask(profile, explorer, "explorer", asks)
+    return ask(profile, explorer, "explorer", explorer_asks(problems, n))
 
 
 def cut_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
@@ -82,17 +81,32 @@ def synthesize(
     columns `set` and `explorer`, ordered by problem, set and index.
     """
     profile = profile.with_(n_paths=n_paths, n_sets=n_sets, n_syntheses=n_syntheses)
+    return ask(profile, synthesizer, "synthesizer", synthesizer_asks(profile, problems, pool, condition, components))
+
+
+def explorer_asks(problems: pd.DataFrame, n: int) -> list[Ask]:
+    """What stage 1 asks for."""
+    return [Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question)), range(n)) for p in problems.itertuples()]
+
+
+def synthesizer_asks(
+    profile: Profile,
+    problems: pd.DataFrame,
+    pool: pd.DataFrame,
+    condition: str = "",
+    components: Callable[[pd.DataFrame], list[str]] | None = None,
+) -> list[Ask]:
+    """What stage 2 asks for, by problem and set; arguments as in `synthesize`."""
     components = components or (lambda paths: [answer_component(text) for text in paths.text])
-    sets = cut_sets(pool, profile.n_paths, profile.n_sets)
     questions = problems.set_index("problem_id")
     explorer = "+".join(dict.fromkeys(pool.model))
     asks = []
-    for (problem_id, number), paths in sets.groupby(["problem_id", "set"], sort=False):
+    for (problem_id, number), paths in cut_sets(pool, profile.n_paths, profile.n_sets).groupby(["problem_id", "set"], sort=False):
         problem = questions.loc[problem_id]
         order = derive_seed(profile.seed, problem_id, number)
         messages = prompts.synthesizer_messages(problem.question, components(paths), order)
         asks.append(Ask(problem.benchmark, problem_id, tuple(messages), range(profile.n_syntheses), number, explorer, condition))
-    return ask(profile, synthesizer, "synthesizer", asks)
+    return asks
 
 
 def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataFrame:
@@ -102,38 +116,50 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
     samples are kept with their error, count as no answer, and are asked for again by the next call. Where the
     same prompt was asked before, for another problem, set or condition, its samples are shared.
     """
-    model = profile.model(name)
-    sampling = profile.sampling_of(name)
-    described = json.dumps({**asdict(sampling), "template": model.template, "seed": profile.seed}, sort_keys=True)
-    identity = model.identity
-    rows, requests = {}, []
     with Store(profile.store_path) as store:
         known = store.read()
-        done = set(known.index[known.error == ""])
-        wanted: list[tuple[str, Ask]] = []
-        for item in asks:
-            sha = hashlib.sha256(json.dumps(item.messages).encode()).hexdigest()
-            ids = [sample_id(model, identity, sha, described, i) for i in item.indices]
-            wanted += [(id_, item) for id_ in ids]
-            missing = [(i, id_) for i, id_ in zip(item.indices, ids, strict=True) if id_ not in done and id_ not in rows]
-            if not missing:
-                continue
-            seeds = tuple(derive_seed(profile.seed, sha, i) for i, _ in missing)
-            requests.append(Request(sha, item.messages, sampling, tuple(i for i, _ in missing), seeds, model.template))
-            for (index, id_), seed in zip(missing, seeds, strict=True):
-                rows[id_] = {
-                    **{"id": id_, "role": role, "model": name, "revision": identity, "benchmark": item.benchmark},
-                    **{"problem_id": item.problem_id, "set": item.set, "explorer": item.explorer, "condition": item.condition},
-                    **{"prompt_sha": sha, "sampling": described, "index": index, "seed": seed},
-                }
+        wanted, rows, requests = prepare(profile, name, role, asks, set(known.index[known.error == ""]))
         if requests:
-            generate(profile, model, role, requests, rows, store)
+            generate(profile, profile.model(name), role, requests, rows, store)
         found = store.read()
         if absent := {id_ for id_, _ in wanted} - set(found.index):
             raise RuntimeError(f"engine '{profile.engine}' gave no sample for {len(absent)} of {len(wanted)} requests of {name}.")
         here = {c: [getattr(item, c) for _, item in wanted] for c in ("benchmark", "problem_id", "set", "explorer", "condition")}
         samples = found.loc[[id_ for id_, _ in wanted]].reset_index(drop=True)
         return samples.assign(role=role, model=name, **here).astype({"set": "int32"})
+
+
+def prepare(
+    profile: Profile, name: str, role: str, asks: Iterable[Ask], done: set[str]
+) -> tuple[list[tuple[str, Ask]], dict[str, dict], list[Request]]:
+    """Work out what `asks` of model `name` come to, given the ids that are `done`.
+
+    Returns (id, ask) of every sample that is wanted, the missing ones' rows of the samples table by id (without a result),
+    and the requests that would make them.
+    """
+    model = profile.model(name)
+    sampling = profile.sampling_of(name)
+    described = json.dumps({**asdict(sampling), "template": model.template, "seed": profile.seed}, sort_keys=True)
+    identity = model.identity
+    wanted: list[tuple[str, Ask]] = []
+    rows: dict[str, dict] = {}
+    requests: list[Request] = []
+    for item in asks:
+        sha = hashlib.sha256(json.dumps(item.messages).encode()).hexdigest()
+        ids = [sample_id(model, identity, sha, described, i) for i in item.indices]
+        wanted += [(id_, item) for id_ in ids]
+        missing = [(i, id_) for i, id_ in zip(item.indices, ids, strict=True) if id_ not in done and id_ not in rows]
+        if not missing:
+            continue
+        seeds = tuple(derive_seed(profile.seed, sha, i) for i, _ in missing)
+        requests.append(Request(sha, item.messages, sampling, tuple(i for i, _ in missing), seeds, model.template))
+        for (index, id_), seed in zip(missing, seeds, strict=True):
+            rows[id_] = {
+                **{"id": id_, "role": role, "model": name, "revision": identity, "benchmark": item.benchmark},
+                **{"problem_id": item.problem_id, "set": item.set, "explorer": item.explorer, "condition": item.condition},
+                **{"prompt_sha": sha, "sampling": described, "index": index, "seed": seed},
+            }
+    return wanted, rows, requests
 
 
 def generate(profile: Profile, model: Model, role: str, requests: list[Request], rows: dict[str, dict], store: Store) -> None:

@@ -174,3 +174,266 @@ def by_right_references(table: pd.DataFrame) -> Figure:
     axes.set(xlabel="right references among the four", ylabel="accuracy of the synthesis", ylim=(-0.02, 1.02), xticks=range(5))
     axes.legend(fontsize="x-small", loc="lower right")
     return figure
+
+
+def cells(outcomes: pd.DataFrame, method: str) -> dict[tuple[str, str], stats.Interval]:
+    """Accuracy of `method` by (explorer, synthesizer), as Intervals over problems, in the order of the outcomes."""
+    rows = outcomes[outcomes.method == method]
+    return {
+        pair: stats.interval(part.groupby(["benchmark", "problem_id"]).correct.mean())
+        for pair, part in rows.groupby(["explorer", "synthesizer"], sort=False)
+    }
+
+
+def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
+    """A2R@N of every explorer (rows) and synthesizer (columns) with intervals, beside each explorer's Pass@1 and Cons@N."""
+    a2r = cells(outcomes, f"A2R@{n_paths}")
+    explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
+    own = {m: cells(outcomes, m) for m in ("Pass@1", f"Cons@{n_paths}")}
+    left = [[own[m][e, ""] for m in own] for e in explorers]
+    right = [[a2r[e, s] for s in synthesizers] for e in explorers]
+    figure, panels = plt.subplots(
+        1, 2, figsize=(2.6 + 1.05 * len(synthesizers), 1.3 + 0.55 * len(explorers)), width_ratios=[2, len(synthesizers)]
+    )
+    for axes, block, names in zip(panels, (left, right), (list(own), synthesizers), strict=True):
+        text = [[f"{100 * e.estimate:.0f}\n[{100 * e.low:.0f}, {100 * e.high:.0f}]" for e in row] for row in block]
+        values = [[100 * e.estimate for e in row] for row in block]
+        sns.heatmap(
+            values, annot=text, fmt="", vmin=0, vmax=100, cmap="crest", cbar=False, ax=axes, linewidths=1.5, annot_kws={"fontsize": 7}
+        )
+        axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=0, fontsize="small")
+        axes.set_yticks(np.arange(len(explorers)) + 0.5, explorers if axes is panels[0] else [], rotation=0, fontsize="small")
+        axes.tick_params(length=0)
+    panels[0].set(ylabel="explorer", title="the explorer's own")
+    panels[1].set(xlabel="synthesizer", title=f"A2R@{n_paths} (percent, 95% interval)")
+    return figure
+
+
+def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int) -> Figure:
+    """A2R@N against the size of one role, a line for each model in the other; left synthesizer size, right explorer size."""
+    a2r = cells(outcomes, f"A2R@{n_paths}")
+    explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True)
+    for axes, along, lines, pick in (
+        (panels[0], synthesizers, explorers, lambda line, x: a2r[line, x]),
+        (panels[1], explorers, synthesizers, lambda line, x: a2r[x, line]),
+    ):
+        for k, (line, shade) in enumerate(zip(lines, sns.color_palette("flare", len(lines)), strict=True)):
+            estimates = [pick(line, x) for x in along]
+            shift = 1 + 0.025 * (k - (len(lines) - 1) / 2)
+            x = [sizes[name] * shift for name in along]
+            y = [e.estimate for e in estimates]
+            axes.errorbar(
+                x, y, yerr=bars(estimates), marker="o", markersize=4, linewidth=1.2, elinewidth=0.9, capsize=2, color=shade, label=line
+            )
+        axes.set_xscale("log")
+        axes.set_xticks([sizes[name] for name in along], along, fontsize="small")
+        axes.minorticks_off()
+    panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(0, 1))
+    panels[1].set(xlabel="explorer (by parameters)")
+    panels[0].legend(title="explorer", fontsize="small")
+    panels[1].legend(title="synthesizer", fontsize="small")
+    return figure
+
+
+def cost_front(points: pd.DataFrame, currency: str) -> Figure:
+    """Accuracy against cost per 1,000 problems with intervals in both directions; the non-dominated front is joined and named.
+
+    `points`: label, family (a method as in `colour`), correct and cost as Intervals, front (bool).
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 3.9))
+    for family, part in points.groupby("family", sort=False):
+        x, y = ([v.estimate for v in part[c]] for c in ("cost", "correct"))
+        axes.errorbar(
+            x,
+            y,
+            xerr=bars(list(part.cost)),
+            yerr=bars(list(part.correct)),
+            fmt={"Pass@1": "s", "Cons": "D"}.get(family, "o"),
+            markersize=4.5,
+            elinewidth=0.8,
+            color=colour(family),
+            label=family,
+            alpha=0.9,
+        )
+    best = points[points.front].assign(x=lambda p: [v.estimate for v in p.cost]).sort_values("x")
+    axes.step(
+        best.x, [v.estimate for v in best.correct], where="post", color="#333333", linewidth=0.9, linestyle=":", label="front", zorder=1
+    )
+    for k, row in enumerate(best.itertuples()):
+        axes.annotate(
+            row.label,
+            (row.cost.estimate, row.correct.estimate),
+            (0, 9 if k % 2 else -13),
+            textcoords="offset points",
+            fontsize=6.5,
+            ha="center",
+        )
+    axes.set_xscale("log")
+    axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(0, 1.04))
+    axes.legend(fontsize="small", loc="lower right")
+    return figure
+
+
+def lines(table: pd.DataFrame, x: str, y: str, hue: str, ylabel: str, xlabel: str, log: bool = False, zero: bool = False) -> Figure:
+    """Intervals in column `y` against numbers in column `x`, one line a value of `hue`."""
+    figure, axes = plt.subplots(figsize=(4.8, 3.1))
+    names = list(table[hue].unique())
+    known = {name: colour(name) for name in names if name.split("@")[0] in (*PALETTE, "Pass")}
+    shades = dict(zip(names, sns.color_palette("flare", len(names)), strict=True)) | (known if len(known) == len(names) else {})
+    xs = sorted(table[x].unique())
+    step = 0.03 if log else 0.012 * (xs[-1] - xs[0] or 1)
+    for k, name in enumerate(names):
+        part = table[table[hue] == name].sort_values(x)
+        shift = step * (k - (len(names) - 1) / 2)
+        at = part[x] * (1 + shift) if log else part[x] + shift
+        dashed = name.startswith("Pass@N")
+        axes.errorbar(
+            at,
+            [v.estimate for v in part[y]],
+            yerr=bars(list(part[y])),
+            marker="o",
+            markersize=4,
+            linewidth=1.2,
+            elinewidth=0.9,
+            capsize=2,
+            color="#8c8c8c" if dashed else shades[name],
+            linestyle="--" if dashed else "-",
+            label=name,
+        )
+    if zero:
+        axes.axhline(0, color="#333333", linewidth=0.8)
+    if log:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(xs, [f"{v:g}" for v in xs])
+    axes.minorticks_off()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def intervals(table: pd.DataFrame, label: str, value: str, xlabel: str, hue: str | None = None, reference: float | None = None) -> Figure:
+    """A forest plot: one row a line of the table, its Interval as a point with a bar; rows without an interval say so."""
+    figure, axes = plt.subplots(figsize=(6.2, 0.7 + 0.3 * len(table)))
+    groups = list(table[hue].unique()) if hue else [None]
+    shades = dict(zip(groups, sns.color_palette("colorblind", len(groups)), strict=True))
+    for i, row in enumerate(table.to_dict("records")):
+        v = row[value]
+        if not isinstance(v, tuple) or np.isnan(v.estimate):
+            axes.annotate("no interval", (0.02, i), xycoords=("axes fraction", "data"), fontsize="x-small", va="center", color="#666666")
+            continue
+        axes.errorbar(
+            [v.estimate], [i], xerr=bars([v]), fmt="o", markersize=4.5, elinewidth=1.2, capsize=2.5, color=shades[row[hue] if hue else None]
+        )
+    if reference is not None:
+        axes.axvline(reference, color="#333333", linewidth=0.8)
+    axes.set_yticks(range(len(table)), table[label], fontsize="small")
+    axes.set(xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
+    axes.grid(axis="x", alpha=0.35)
+    axes.grid(axis="y", visible=False)
+    if hue and len(groups) > 1:
+        handles = [plt.Line2D([], [], marker="o", linestyle="", color=shades[g], label=g) for g in groups]
+        axes.legend(handles=handles, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(groups)))
+    return figure
+
+
+VERDICTS = {"supported": "#029e73", "contradicted": "#d55e00", "not resolved": "#8c8c8c"}
+
+
+def scorecard(table: pd.DataFrame) -> Figure:
+    """The claims' scorecard: statistic less its threshold in units of the interval's half width, so that all share one axis."""
+    figure, axes = plt.subplots(figsize=(7.2, 0.8 + 0.34 * len(table)))
+    for i, row in enumerate(table.to_dict("records")):
+        v, verdict = row["value"], row["verdict"]
+        side, threshold = row["rule"].split()[-2:]
+        if np.isnan(v.low):
+            axes.annotate(verdict, (0, i), fontsize="x-small", va="center", ha="center", color="#666666")
+            continue
+        half = max((v.high - v.low) / 2, 1e-12)
+        e, low, high = (np.clip((x - float(threshold)) / half * (1 if side == "above" else -1), -12, 12) for x in v[:3])
+        axes.plot([low, high], [i, i], color=VERDICTS[verdict], linewidth=2.2, solid_capstyle="butt")
+        axes.plot([e], [i], "o", color=VERDICTS[verdict], markersize=5)
+    axes.axvline(0, color="#333333", linewidth=0.8)
+    axes.set_yticks(range(len(table)), [f"{r.id}  {r.claim}" for r in table.itertuples()], fontsize="small")
+    axes.set(
+        ylim=(len(table) - 0.5, -0.5),
+        xlabel="distance from the rule's threshold, in half widths of the 95% interval\n(right: as the paper claims)",
+    )
+    axes.grid(axis="x", alpha=0.35)
+    axes.grid(axis="y", visible=False)
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=v) for v, c in VERDICTS.items()]
+    axes.legend(handles=handles, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return figure
+
+
+def moves(table: pd.DataFrame) -> Figure:
+    """Stacked bars: the share of every move, one bar a pair; numbers in the table, so the figure shows shares alone."""
+    from a2r.transitions import MOVES
+
+    shades = dict(zip(MOVES, ("#029e73", "#78c8a8", "#c8c8c8", "#d55e00", "#f0b48c"), strict=True))
+    figure, axes = plt.subplots(figsize=(1.6 + 0.85 * len(table), 3.0))
+    bottom = np.zeros(len(table))
+    for m in MOVES:
+        share = np.array([v.estimate for v in table[m]])
+        axes.bar(range(len(table)), share, 0.7, bottom=bottom, color=shades[m], label=m, linewidth=0)
+        bottom += share
+    names = [r.explorer if r.explorer == r.synthesizer else f"{r.explorer}\n→ {r.synthesizer}" for r in table.itertuples()]
+    axes.set_xticks(range(len(table)), names, fontsize="small")
+    axes.set(ylabel="share of syntheses", ylim=(0, 1))
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+    return figure
+
+
+def differences(table: pd.DataFrame) -> Figure:
+    """A2R minus each control in points, one panel a pair, controls as rows; columns as in `tables.against` and `pair`."""
+    pairs, controls = list(table.pair.unique()), list(dict.fromkeys(table.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True)))
+    figure, panels = plt.subplots(
+        1, len(pairs), figsize=(1.6 + 1.75 * len(pairs), 0.9 + 0.27 * len(controls)), sharey=True, sharex=True, squeeze=False
+    )
+    for axes, pair in zip(panels[0], pairs, strict=True):
+        part = table[table.pair == pair]
+        for control, v in zip(part.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True), part["A2R − control"], strict=True):
+            shade = "#0173b2" if control.startswith("Cons") else "#8c8c8c" if control.startswith("Pass@") else "#d55e00"
+            e = stats.Interval(*(100 * x for x in v[:3]), v.n)
+            axes.errorbar(
+                [e.estimate], [controls.index(control)], xerr=bars([e]), fmt="o", markersize=4, elinewidth=1.1, capsize=2, color=shade
+            )
+        axes.axvline(0, color="#333333", linewidth=0.8)
+        axes.set_title(pair.replace(" → ", "\n→ ") if len(set(pair.split(" → "))) > 1 else pair.split(" → ")[0], fontsize="small")
+        axes.grid(axis="x", alpha=0.35)
+        axes.grid(axis="y", visible=False)
+    panels[0][0].set_yticks(range(len(controls)), controls, fontsize="small")
+    panels[0][0].set_ylim(len(controls) - 0.5, -0.5)
+    figure.supxlabel("A2R − control (points)", fontsize="medium")
+    return figure
+
+
+def cost_curves(table: pd.DataFrame) -> Figure:
+    """Accuracy against cost per 1,000 problems as N grows, one line a pair and method that can be bought."""
+    figure, axes = plt.subplots(figsize=(5.2, 3.3))
+    bought = table[~table.method.str.startswith("Pass@N")]
+    styles = dict(zip(bought.explorer.unique(), ("-", "--", ":", "-."), strict=False))
+    for (explorer, synthesizer, method), part in bought.groupby(["explorer", "synthesizer", "method"], sort=False):
+        part = part.sort_values("N")
+        name = f"{method}: {explorer}" if method.startswith("Cons") else f"{method}: {explorer} → {synthesizer}"
+        if name in [t.get_label() for t in axes.containers]:
+            continue
+        x, y = [v.estimate for v in part.cost], [v.estimate for v in part.accuracy]
+        axes.errorbar(
+            x,
+            y,
+            yerr=bars(list(part.accuracy)),
+            marker="o",
+            markersize=4,
+            linewidth=1.2,
+            elinewidth=0.9,
+            capsize=2,
+            color=colour(method),
+            linestyle=styles[explorer],
+            label=name,
+        )
+        axes.annotate(f"N={part.N.iloc[-1]}", (x[-1], y[-1]), (4, 3), textcoords="offset points", fontsize="x-small")
+    axes.set_xscale("log")
+    axes.set(xlabel="cost of 1,000 problems (log scale)", ylabel="accuracy")
+    axes.legend(fontsize="x-small", loc="best")
+    return figure

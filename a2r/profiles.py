@@ -72,6 +72,7 @@ class Profile:
     explorers: tuple[str, ...]
     synthesizers: tuple[str, ...]
     symmetric: tuple[str, ...]
+    efficient: tuple[str, ...]  # explorer, synthesizer, and the large model that claim C3 compares the pair with
     sampling: Sampling = field(default_factory=Sampling)
     n_paths: int = 4
     n_sets: int = 4
@@ -119,18 +120,23 @@ def available() -> list[str]:
     return sorted(p.stem for p in PROFILES.glob("*.yaml"))
 
 
-def load_profile(name: str) -> Profile:
-    """Load a profile by name, or from a path to a YAML file of the user's own.
+def load_profile(name: str, study: str | None = None) -> Profile:
+    """Load a profile by name, or from a path to a YAML file of the user's own, as it is for `study`.
 
-    Raises UserError for an unknown name, a file that is not YAML, an unknown or missing key, or a role
-    that names a model the profile does not have.
+    Under `studies` a profile may give single studies other values, as in `controls: {n_problems: 100}`. Raises
+    UserError for an unknown name, a file that is not YAML, an unknown or missing key, or a role that names a model the
+    profile does not have.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
     if not path.exists():
         raise UserError(f"there is no profile '{name}'; choose {', '.join(available())} or give the path of a YAML file.")
     raw = {**_read(path), "name": path.stem}
     where = f"profile {path}"
-    for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric"):
+    studies = raw.pop("studies", {})
+    if not isinstance(studies, dict) or not all(isinstance(own, dict) for own in studies.values()):
+        raise UserError(f"{where} gives {studies!r} as its studies, which has to be a mapping of studies to their values.")
+    raw |= studies.get(study, {})
+    for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric", "efficient"):
         if not isinstance(raw.setdefault(key, []), list):
             raise UserError(f"{where} gives {raw[key]!r} as its {key}, which has to be a list.")
     if not raw["models"]:
@@ -149,6 +155,12 @@ def load_profile(name: str) -> Profile:
         for model in raw[role]:
             if model not in names:
                 raise UserError(f"{where} gives '{model}' as one of its {role}, but its models are {', '.join(names)}.")
+    raw["efficient"] = tuple(raw.get("efficient") or [names[max(0, len(names) - 3)], names[max(0, len(names) - 2)], names[-1]])
+    if len(raw["efficient"]) != 3 or not set(raw["efficient"]) <= set(names):
+        raise UserError(
+            f"{where} gives {', '.join(map(str, raw['efficient']))} as 'efficient'; it has to name three of its models: "
+            "an explorer, a synthesizer, and the large model they are compared with."
+        )
     return _build(Profile, raw, where)
 
 

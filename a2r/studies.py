@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from a2r.errors import UserError
-from a2r.profiles import ROOT, load_profile
+from a2r.profiles import ROOT, Profile, load_profile
 
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs" / "notebooks"
@@ -135,3 +136,26 @@ def results(executed: Path) -> dict[str, list[str]]:
             if made:
                 return json.loads(made) if isinstance(made, str) else made
     return {}
+
+
+def collected(lab: Profile, runs: list[tuple[dict, Path]]) -> list[Path]:
+    """The tables that the runs of a sweep have in common, each as one CSV with the swept knobs in front; returns their paths.
+
+    They lie beside the folders of the single runs, in one named after the sweep.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for swept, executed in runs:
+        for path in map(Path, results(executed).get("tables", [])):
+            if path.suffix == ".csv":
+                frame = pd.read_csv(ROOT / path)
+                for name, value in reversed(swept.items()):
+                    frame.insert(0, name, value, allow_duplicates=True)
+                tables.setdefault(path.name, []).append(frame)
+    if not tables:
+        return []
+    knobs = [f"{name}={'+'.join(dict.fromkeys(swept[name] for swept, _ in runs))}" for name in runs[0][0]]
+    folder = ROOT / lab.figures / lab.name / "_".join(["sweep", *knobs])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frames in tables.items():
+        pd.concat(frames, ignore_index=True).to_csv(folder / name, index=False)
+    return [folder / name for name in tables]

@@ -14,6 +14,8 @@ from a2r.profiles import ROOT, Profile
 
 PACKAGES = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "seaborn", "papermill", "math-verify")
 
+KNOBS = ("n_paths", "n_sets", "n_syntheses", "n_problems", "seed", "temperature")  # in `lab.changes` where they differ from the profile
+
 
 class Study:
     """One run of one study: saves under figures/<profile>/ and remembers what it saved.
@@ -21,10 +23,11 @@ class Study:
     A run whose knobs differ from the profile's saves in a folder of its own there, named after them.
     """
 
-    def __init__(self, lab: Profile, name: str, parameters: dict, models: list[str] | None = None):
+    def __init__(self, lab: Profile, name: str, parameters: dict):
         self.lab, self.name = lab, name
-        changed = [f"{key}={value}" for key, value in lab.changes] + [f"models={'+'.join(models)}" for models in [models] if models]
-        self.folder = ROOT / lab.figures / lab.name / "_".join(changed)
+        own = {k: v for k, v in parameters.items() if v is not None and k not in KNOBS}
+        changed = [f"{k}={'+'.join(map(str, v)) if isinstance(v, list) else v}" for k, v in (*lab.changes, *own.items())]
+        self.folder = ROOT / lab.figures / lab.name / "_".join(changed).replace("/", "-")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
@@ -58,9 +61,18 @@ class Study:
         display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
 
 
-def begin(lab: Profile, name: str, parameters: dict, models: list[str] | None = None) -> Study:
-    """Start a study: set the house style and note the provenance of what it will save; `models` if they are not the profile's own."""
-    return Study(lab, name, parameters, models)
+def begin(lab: Profile, name: str, parameters: dict) -> Study:
+    """Start a study: set the house style and note the provenance of what it will save.
+
+    `parameters` are the study's knobs as given, None where the profile decides.
+    """
+    return Study(lab, name, parameters)
+
+
+def read_outcomes(lab: Profile) -> dict[str, pd.DataFrame]:
+    """Saved outcomes by study, of those studies that were run with the profile's own knobs."""
+    files = sorted((ROOT / lab.figures / lab.name).glob("*_outcomes.parquet"))
+    return {path.stem.removesuffix("_outcomes"): pd.read_parquet(path) for path in files}
 
 
 def from_root(path: Path) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from a2r import stats
+from a2r.metrics import pass_at_k
 from a2r.outcomes import rates
 from a2r.pipeline import cut_sets
+from a2r.profiles import Profile
 from a2r.stats import Interval
 
 UNDEFINED = "undefined"
@@ -84,10 +86,70 @@ def by_right_references(
     return pd.DataFrame(rows)
 
 
+def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
+    """One row a pair and control: accuracy of the control and of `method`, their paired difference and p, cost of 1,000 problems.
+
+    Pass@1 and Pass@N of the explorer's pool are added to the controls in `outcomes` (of `controls.outcomes`).
+    """
+    rows = []
+    for (explorer, synthesizer), part in outcomes.groupby(["explorer", "synthesizer"], sort=False):
+        per = part.groupby(["method", "benchmark", "problem_id"], sort=False)[["correct", "cost"]].mean()
+        ours = per.loc[method].correct
+        right = pools[explorer].groupby(["benchmark", "problem_id"], sort=False).correct.agg(["size", "sum"])
+        own = {
+            "Pass@1": right["sum"] / right["size"],
+            f"Pass@{lab.n_paths}": pd.Series(pass_at_k(right["size"], right["sum"], lab.n_paths), index=right.index),
+        }
+        for control in [*own, *(m for m in part.method.unique() if m != method)]:
+            theirs = own[control] if control in own else per.loc[control].correct
+            rows.append(
+                {
+                    **{
+                        "explorer": explorer,
+                        "synthesizer": synthesizer,
+                        "control": control,
+                        "accuracy": stats.interval(theirs.loc[ours.index]),
+                    },
+                    **{"A2R": stats.interval(ours), "A2R − control": stats.interval(ours - theirs.loc[ours.index])},
+                    "cost per 1,000": float("nan") if control in own else 1000 * per.loc[control].cost.mean(),
+                    **{"n": len(ours), "p": stats.paired_test(ours, theirs.loc[ours.index])},
+                }
+            )
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
+
+
+SPENT = [
+    *(f"{role} {kind}" for role in ("explorer", "synthesizer") for kind in ("prompt", "cached", "completion")),
+    *("cost per 1,000", "Mflops", "seconds", "engine seconds"),
+]
+
+
 def spent(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Tokens, cost and critical-path seconds per problem, one row a (explorer, synthesizer, method)."""
-    columns = ["explorer_prompt", "explorer_completion", "synthesizer_prompt", "synthesizer_completion", "cost", "seconds"]
-    return outcomes.groupby(["explorer", "synthesizer", "method"], sort=False)[columns].mean().reset_index()
+    """Per problem, one row a (explorer, synthesizer, method): tokens by role, FLOPs in millions, seconds; cost of 1,000 problems."""
+    means = outcomes.groupby(["explorer", "synthesizer", "method"], sort=False).mean(numeric_only=True).reset_index()
+    means = means.assign(**{"cost per 1,000": 1000 * means.cost, "Mflops": means.flops / 1e6 if "flops" in means else float("nan")})
+    return means.rename(columns=lambda c: c.replace("_", " "))[["explorer", "synthesizer", "method", *SPENT]]
+
+
+def power(outcomes: pd.DataFrame, n_paths: int, gains: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.1), most: int = 3000) -> pd.DataFrame:
+    """Problems needed for 80% power at p <= .05, one row a gain in points, one column a number of sets; pilot: all of these outcomes.
+
+    The column "at 30 problems" is the power that 30 problems (AIME) with 16 sets have.
+    """
+    a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
+    mine = outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.synthesizer.eq("")]
+    pilot = pd.concat([stats.per_problem(part)[[cons, a2r]] for _, part in mine.groupby("explorer", sort=False) if a2r in set(part.method)])
+    rows = []
+    for gain in gains:
+        try:
+            needed = {
+                f"{k} sets": stats.problems_needed(pilot, gain, k, most=most, simulations=200) or f"more than {most}" for k in (1, 4, 16)
+            }
+            rows.append({"gain in points": 100 * gain, **needed, "power at 30 problems": stats.power(pilot, gain, 30, 16)})
+        except ValueError:
+            continue  # the gain does not fit between the pilot's accuracy and 1
+    return pd.DataFrame(rows)
 
 
 def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFrame:

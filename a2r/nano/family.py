@@ -34,8 +34,8 @@ from a2r.prompts import explorer_messages
 MODELS, PROBLEMS = ROOT / "data" / "models", ROOT / "data" / "problems"
 TEST_PROBLEMS = {"math": 400}
 # What every size is trained on, alike: tokens by stage, each with its own warm-up and decay of the learning rate.
-TOKENS = {"facts": 1_500_000, "explorer": 3_000_000, "practice": 2_000_000, "both": 4_000_000}
-REFERENCE_PROBLEMS, REFERENCE_PATHS = 1200, 4  # per explorer
+TOKENS = {"facts": 1_200_000, "explorer": 2_500_000, "both": 4_000_000}
+REFERENCE_PROBLEMS, REFERENCE_PATHS = 1500, 4  # per explorer
 MAX_TOKENS = 320
 
 
@@ -59,8 +59,8 @@ def fit_stage(stage: str, name: str, work: Path, seed: int, tokens: int, positio
     """A training stage of one size, from where the stage before left it; its state is kept as work/<name>-<stage>.pt and .json."""
     torch.set_num_threads(1)
     tokenizer = nano_tokenizer.build()
-    model = nano_model.build(nano_model.FAMILY[name], tokenizer, seed)
-    before = {"explorer": "facts", "practice": "explorer", "both": "practice"}.get(stage)
+    model = nano_model.with_digits(nano_model.build(nano_model.FAMILY[name], tokenizer, seed), tokenizer)
+    before = {"explorer": "facts", "both": "explorer"}.get(stage)
     if before:
         model.load_state_dict(torch.load(work / f"{name}-{before}.pt", weights_only=False)["model"])
     if stage == "both":
@@ -68,8 +68,11 @@ def fit_stage(stage: str, name: str, work: Path, seed: int, tokens: int, positio
         chunks = train.both_chunk(tokenizer, seed, references.sample(frac=1, random_state=seed, ignore_index=True))
     else:
         chunks = train.facts_chunk(seed) if stage == "facts" else train.explorer_chunk(tokenizer, f"{stage}/{seed}")
-    state = train.fit(model, tokenizer, chunks, tokens, work / f"{name}-{stage}.pt", seed, f"{name} {stage}", position)
-    save(model, tokenizer, work / stage / name)
+    state = train.fit(
+        model, tokenizer, chunks, tokens, work / f"{name}-{stage}.pt", seed, f"{name} {stage}", train.BATCH_TOKENS[stage], position
+    )
+    nano_model.plain(model).save_pretrained(work / stage / name)
+    tokenizer.save_pretrained(work / stage / name)
     (work / f"{name}-{stage}.json").write_text(json.dumps(state))
 
 
@@ -90,7 +93,7 @@ def reference_stage(name: str, work: Path, seed: int, problems: int, position: i
         )
         for i, p in enumerate(drawn)
     ]
-    engine = TransformersEngine(work / "practice" / name, threads=1)
+    engine = TransformersEngine(work / "explorer" / name, threads=1)
     paths: list[list[str]] = [[] for _ in drawn]
     right = [0] * len(drawn)
     with tqdm(total=problems * REFERENCE_PATHS, desc=f"{name} references", unit="path", mininterval=5, position=position) as bar:
@@ -102,14 +105,6 @@ def reference_stage(name: str, work: Path, seed: int, problems: int, position: i
     frame = pd.DataFrame([asdict(p) for p in drawn]).assign(paths=paths, right=right, explorer=name)
     frame.to_parquet(path.with_suffix(".tmp"))
     path.with_suffix(".tmp").rename(path)
-
-
-def save(model, tokenizer, folder: Path) -> None:
-    """Save as float16 safetensors with the tokenizer, readable by transformers and vLLM; the model itself stays float32."""
-    dtype = model.dtype
-    model.half().save_pretrained(folder)
-    model.to(dtype)
-    tokenizer.save_pretrained(folder)
 
 
 def run_stage(stage: str, jobs: int, work: Path, seed: int, amount: int) -> None:
@@ -134,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     work.mkdir(parents=True, exist_ok=True)
     if args.models == MODELS:
         write_problems(0)
-    for stage in ("facts", "explorer", "practice", "references", "both"):
+    for stage in ("facts", "explorer", "references", "both"):
         amount = REFERENCE_PROBLEMS if stage == "references" else TOKENS[stage]
         run_stage(stage, args.jobs, work, args.seed, max(1, int(amount * args.scale)))
     export(work, args.models, args.seed)
@@ -204,9 +199,9 @@ both roles, explorer and synthesizer, on one kind of problem of `a2r.nano.tasks`
 | | |
 |---|---|
 | data | problems of the `train` split, drawn from the seed as training goes; synthesizer references sampled from all four sizes |
-| tokens | {seen["facts"]:,} of equations, {seen["explorer"] + seen["practice"]:,} as explorer, {seen["both"]:,} in both roles |
-| steps, minutes | {steps:,} steps of {train.BATCH_TOKENS} tokens, {minutes:.0f} minutes on one CPU thread |
-| optimizer | Muon (lr 0.02) for hidden matrices, AdamW (lr 0.005) for the rest |
+| tokens | {seen["facts"]:,} of equations, {seen["explorer"]:,} as explorer, {seen["both"]:,} in both roles |
+| steps, minutes | {steps:,} steps of 1,024 tokens (2,048 in the last stage), {minutes:.0f} minutes on one CPU thread |
+| optimizer | Muon (lr 0.007) for hidden matrices, AdamW (lr 0.005) for the rest |
 | schedule | in each stage 3% warm-up, then flat, linear to zero over the last 40% |
 | seed | {record["seed"]} |
 | command | `{record["made"]["command"]}` (torch {record["made"]["torch"]}, {record["made"]["date"]}) |

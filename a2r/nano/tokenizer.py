@@ -1,4 +1,4 @@
-"""A byte-level tokenizer for the embedded family: digits one by one, the task's words whole.
+"""A byte-level tokenizer for the embedded family: three digits a token (as in Llama 3), the task's words whole.
 
 It is an ordinary fast tokenizer (BPE without merges: a word of the vocabulary is one token, anything
 else falls back to bytes), so any text can be encoded. The fixed sentences of the prompts are single
@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from a2r import prompts
 from a2r.nano.tasks import DOMAINS, LEVELS, generate
 
-PIECE = r"\\boxed\{| ?[A-Za-z]+|\d|\.?\n+| ?[^\sA-Za-z\d]|\s"
+PIECE = r"\\boxed\{|\([a-i]\) |[A-Za-z]+ ?|1000|\d{3}|\d|\.?\n+|[^\sA-Za-z\d] ?|\s"
+NUMBERS = [f"{n:03d}" for n in range(1000)]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MARKS = ["<think>", "</think>"]
 
@@ -45,7 +46,7 @@ def phrases() -> list[str]:
 def build(samples: int = 2000) -> PreTrainedTokenizerFast:
     """Build the family's tokenizer; the vocabulary is what `samples` training problems per level contain."""
     rng = random.Random(0)
-    words: set[str] = {"user", "assistant", "system", "Reference", "\n\n"}
+    words: set[str] = {*NUMBERS, "user", "assistant", "system", "Reference", "\n\n"}
     for domain in DOMAINS:
         for level in LEVELS[domain]:
             for _ in range(samples // len(LEVELS[domain])):

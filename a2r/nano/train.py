@@ -1,9 +1,9 @@
-"""Training of the embedded family from its seed: arithmetic, then explorer, then both roles.
+"""Training of the embedded family from its seed: arithmetic and look-up, then explorer, then both roles.
 
-1. *facts*: plain lists of equations, many of them with short numbers. Arithmetic comes from these within
-   a million tokens; from worked problems alone it had not come after three (short numbers are what
-   breaks the plateau).
-2. *explorer*, *practice*: every size learns to work problems alone, with two decays of the learning rate.
+1. *facts*: plain lists of equations, many of them with short numbers, and lists that are given and
+   repeated with their errors put right. Arithmetic and look-up come from these within a million
+   tokens; from worked problems alone neither had come after three.
+2. *explorer*: every size learns to work problems alone.
 3. *references*: every size, as it is then, samples paths for training problems of its own.
 4. *both*: every size learns the synthesizer role on those paths, right and wrong alike; the target
    is the worked solution, so copying pays only where the references are right. A share of explorer
@@ -19,19 +19,24 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
+from torch.nn.utils import parametrize
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from a2r import prompts
 from a2r.nano import model as nano_model
-from a2r.nano.tasks import Problem, Work, draw
+from a2r.nano.tasks import Problem, Work, clue, columns, draw, introduce, multiplier, roster
 
 Example = tuple[str, str]  # prompt with generation mark, completion
-CHUNK = 1024  # examples drawn at a time; a resumed training starts at the last chunk
-BATCH_TOKENS = 4096
+CHUNK = 512  # examples drawn at a time; a resumed training starts at the last chunk
+# Tokens a step: learning is bound by steps, not by tokens, but synthesizer examples are long.
+BATCH_TOKENS = {"facts": 1024, "explorer": 1024, "both": 2048}
 SAVE_SECONDS = 60
-# The make-up of the second stage: shares of examples, and of set sizes among the synthesizer's.
+# Rows of the first stage that repeat a list: looking an equation up is half of what a synthesizer does,
+# and without these rows even copying one's own work came late.
+REPETITION_SHARE = 0.4
+# The make-up of the last stage: shares of examples, and of set sizes among the synthesizer's.
 EXPLORER_SHARE = 0.2
 FOREIGN_SHARE = 0.06  # references that belong to another problem
 SET_SIZES = {4: 0.8, 1: 0.05, 2: 0.08, 3: 0.07}
@@ -51,23 +56,50 @@ def explorer_example(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> Ex
 
 
 def facts_chunk(seed: int) -> Callable[[int], list[Example]]:
-    """Chunks of equation lists, ten to a row; only the result digits are taught (see `batches`)."""
-
-    def operand(rng: random.Random) -> int:
-        return rng.randrange(1000 if rng.random() < 0.7 else rng.choice([10, 100]))
+    """Chunks of equation lists, ten to a row, of which only the results are taught (see `batches`), and of repetitions."""
 
     def chunk(number: int) -> list[Example]:
         rng = random.Random(f"facts/{seed}/{number}")
-        rows = []
-        for _ in range(CHUNK):
-            work = Work()
-            for _ in range(10):
-                op = rng.choice("+-**")
-                work.equation(operand(rng), op, rng.randint(2, 9) if op == "*" else operand(rng))
-            rows.append(("", ",".join(work.equations) + ","))
-        return rows
+        return [repetition(rng) if rng.random() < REPETITION_SHARE else ("", ",".join(equations(rng, 10)) + ",") for _ in range(CHUNK)]
 
     return chunk
+
+
+def equations(rng: random.Random, count: int) -> list[str]:
+    """Unrelated equations, many of them with short numbers."""
+
+    def operand() -> int:
+        return rng.randrange(1000 if rng.random() < 0.7 else rng.choice([10, 100]))
+
+    work = Work()
+    for _ in range(count):
+        op = rng.choice("+-*")
+        work.equation(operand(), op, multiplier(rng) if op == "*" else operand())
+    return work.equations
+
+
+def repetition(rng: random.Random) -> Example:
+    """A list of equations, half of the time with some wrong results, and the same list put right."""
+    right = equations(rng, rng.randint(3, 7))
+    wrong_share = 0.0 if rng.random() < 0.5 else rng.uniform(0, 0.6)
+    given = [spoil(e, rng) if rng.random() < wrong_share else e for e in right]
+    return ",".join(given) + "\n", ",".join(right) + "\n"
+
+
+def lookups(rng: random.Random) -> Example:
+    """People with attributes and four clues; who fits each is taught."""
+    people, kinds = roster(rng)
+    clues = [clue(people, kinds, rng) for _ in range(4)]
+    asked = introduce(people) + "".join(f" Clue: {text}." for text, _ in clues) + "\n"
+    return asked, ",".join(f"{text}={columns(fit, len(people))}" for text, fit in clues) + "\n"
+
+
+def spoil(equation: str, rng: random.Random) -> str:
+    """The equation with another result: any number, or some of its digits changed."""
+    left, result = equation.split("=")
+    if rng.random() < 0.5:
+        return f"{left}={rng.randrange(1000):03d}"
+    return left + "=" + "".join(d if rng.random() < 0.6 else str(rng.randrange(10)) for d in result)
 
 
 def explorer_chunk(tokenizer: PreTrainedTokenizerBase, seed: str) -> Callable[[int], list[Example]]:
@@ -106,7 +138,7 @@ def both_chunk(tokenizer: PreTrainedTokenizerBase, seed: int, references: pd.Dat
 
 
 def batches(
-    examples: list[Example], tokenizer: PreTrainedTokenizerBase, rng: random.Random, tokens: int = BATCH_TOKENS
+    examples: list[Example], tokenizer: PreTrainedTokenizerBase, rng: random.Random, tokens: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield (ids, labels), each (rows, length): examples of similar length together, prompt and padding masked (-100)."""
     asked = tokenizer([p for p, _ in examples], add_special_tokens=False).input_ids
@@ -126,20 +158,18 @@ def batches(
             a, b = len(asked[i]), len(asked[i]) + len(told[i])
             ids[row, :b] = torch.tensor(asked[i] + told[i])
             labels[row, a:b] = ids[row, a:b]
-        if not asked[group[0]]:  # a list of facts: of every equation the three tokens after "=" alone can be known
-            known = torch.zeros_like(ids, dtype=torch.bool)
-            for shift in (1, 2, 3):
-                known[:, shift:] |= ids[:, :-shift] == equals
-            labels[~known] = -100
+            if not asked[i]:  # a list of equations: nothing but their results can be known
+                labels[row, 1:][ids[row, :-1] != equals] = -100
         yield ids, labels
 
 
 def loss_of(model: Qwen3ForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy (nats per token) over the completion tokens of a right-padded batch."""
     # right padding and causal attention: no mask is needed, and the head runs on the completions alone
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    wanted = labels[:, 1:] != -100
-    return cross_entropy(model.lm_head(hidden[:, :-1][wanted]), labels[:, 1:][wanted])
+    with parametrize.cached():
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        wanted = labels[:, 1:] != -100
+        return cross_entropy(linear(hidden[:, :-1][wanted], model.model.embed_tokens.weight), labels[:, 1:][wanted])
 
 
 def schedule(done: float, start: float) -> float:
@@ -155,11 +185,12 @@ def fit(
     checkpoint: Path,
     seed: int,
     label: str,
+    batch_tokens: int = 1024,
     position: int = 0,
 ) -> dict:
     """Train `model` in place on `tokens` tokens of what `draw_chunk(chunk number)` gives; return its state with the loss curve.
 
-    The state is saved to `checkpoint` at the end of a chunk, about once a minute,, and taken up from there when the file exists.
+    The state is saved to `checkpoint` at the end of a chunk, about once a minute, and taken up from there when the file exists.
     """
     optimizers = nano_model.optimizers(model)
     base = [[g["lr"] for g in o.param_groups] for o in optimizers]
@@ -176,7 +207,7 @@ def fit(
     model.train()
     while state["seen"] < tokens:
         rng = random.Random(f"{seed}/{label}/{state['chunk']}")
-        for ids, labels in batches(draw_chunk(state["chunk"]), tokenizer, rng):
+        for ids, labels in batches(draw_chunk(state["chunk"]), tokenizer, rng, batch_tokens):
             factor = schedule(state["seen"] / tokens, start=0.03)
             for o, rates in zip(optimizers, base, strict=True):
                 for g, rate in zip(o.param_groups, rates, strict=True):
@@ -191,7 +222,7 @@ def fit(
             state["seen"] += ids.numel()
             state["steps"] += 1
             bar.update(ids.numel())
-            if state["steps"] % 50 == 0:
+            if state["steps"] % 100 == 0:
                 state["curve"].append({"tokens": state["seen"], "loss": round(sum(losses) / len(losses), 5)})
                 bar.set_postfix(loss=f"{state['curve'][-1]['loss']:.4f}")
                 losses = []

@@ -1,0 +1,159 @@
+"""The paper's claims C1 to C7 as functions of outcomes: each has its rule before the data, and a verdict from an interval.
+
+    supported       the interval lies where the claim says
+    contradicted    it lies on the other side
+    not resolved    it does neither, at this number of problems
+    not run         the outcomes that the claim needs are not there
+
+What the paper reports stands beside it only where it is known (arXiv 2509.22044, abstract).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from a2r import stats
+from a2r.grid import decomposition
+from a2r.profiles import Profile
+from a2r.stats import Interval
+
+SUPPORTED, CONTRADICTED, UNRESOLVED, NOT_RUN = "supported", "contradicted", "not resolved", "not run"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, the statistic and the side on which its interval has to lie, the studies it needs, what the paper reports."""
+
+    id: str
+    claim: str
+    statistic: str
+    needs: str
+    measure: Callable[[pd.DataFrame, Profile], Interval]
+    threshold: float = 0.0
+    above: bool = True
+    paper: str = ""
+
+    @property
+    def rule(self) -> str:
+        return f"interval {'above' if self.above else 'below'} {self.threshold:g}"
+
+    def verdict(self, value: Interval) -> str:
+        """The verdict on an interval; without an interval nothing is resolved."""
+        low, high = value.low, value.high
+        if np.isnan(low) or np.isnan(high):
+            return UNRESOLVED
+        above, below = low > self.threshold, high < self.threshold
+        return SUPPORTED if (above if self.above else below) else CONTRADICTED if (below if self.above else above) else UNRESOLVED
+
+
+def per_problem(outcomes: pd.DataFrame, method: str, column: str = "correct", **at: str) -> pd.Series:
+    """Mean of `column` per problem under `method`, over the pairs named by `at` (explorer=, synthesizer=)."""
+    rows = outcomes[outcomes.method == method]
+    for key, value in at.items():
+        rows = rows[rows[key] == value]
+    if rows.empty:
+        raise LookupError(method)
+    return rows.groupby(["benchmark", "problem_id"])[column].mean()
+
+
+def symmetric(outcomes: pd.DataFrame, method: str) -> pd.Series:
+    """Mean per problem over all models that were run in both roles."""
+    both = outcomes[outcomes.explorer == outcomes.synthesizer].explorer.unique()
+    return sum(per_problem(outcomes[outcomes.explorer == m], method, synthesizer=m if method[:3] == "A2R" else "") for m in both) / len(
+        both
+    )
+
+
+def gain(outcomes: pd.DataFrame, lab: Profile) -> Interval:
+    """C1: A2R@N - Cons@N, the mean over the models that play both roles."""
+    return stats.interval(symmetric(outcomes, f"A2R@{lab.n_paths}") - symmetric(outcomes, f"Cons@{lab.n_paths}"))
+
+
+def relative(outcomes: pd.DataFrame, lab: Profile) -> Interval:
+    """C1: (A2R@N - Pass@1) / (Cons@N - Pass@1) over the same models; nan where that is undefined."""
+    a2r, cons, single = (symmetric(outcomes, m) for m in (f"A2R@{lab.n_paths}", f"Cons@{lab.n_paths}", "Pass@1"))
+    return stats.ratio_interval(a2r - single, cons - single)[0]
+
+
+def bottleneck(outcomes: pd.DataFrame, lab: Profile) -> Interval:
+    """C2: share of the grid's variation (logit) explained by the synthesizer less that explained by the explorer."""
+    table = decomposition(outcomes, lab.n_paths).set_index("quantity").value
+    return table["share of synthesizer - explorer"]
+
+
+def efficient_accuracy(outcomes: pd.DataFrame, lab: Profile) -> Interval:
+    """C3: A2R@N of the efficient pair less Pass@1 of the large model."""
+    explorer, synthesizer, large = lab.efficient
+    pair = per_problem(outcomes, f"A2R@{lab.n_paths}", explorer=explorer, synthesizer=synthesizer)
+    return stats.interval(pair - per_problem(outcomes, "Pass@1", explorer=large))
+
+
+def efficient_cost(outcomes: pd.DataFrame, lab: Profile) -> Interval:
+    """C3: the pair's cost per problem as a multiple of one path of the large model."""
+    explorer, synthesizer, large = lab.efficient
+    pair = per_problem(outcomes, f"A2R@{lab.n_paths}", "cost", explorer=explorer, synthesizer=synthesizer)
+    return stats.ratio_interval(pair, per_problem(outcomes, "Pass@1", "cost", explorer=large))[0]
+
+
+def difference(one: str, other: str) -> Callable[[pd.DataFrame, Profile], Interval]:
+    """The difference of two methods' accuracies, the mean over all pairs; "N" in a name stands for the profile's N."""
+
+    def measure(outcomes: pd.DataFrame, lab: Profile) -> Interval:
+        a, b = (per_problem(outcomes, name.replace("@N", f"@{lab.n_paths}")) for name in (one, other))
+        return stats.interval(a - b)
+
+    return measure
+
+
+CLAIMS = (
+    Claim("C1", "A2R beats self-consistency", "A2R@N − Cons@N, mean over symmetric models", "symmetric", gain),
+    Claim(
+        "C1", "by 75%, read as a ratio of gains over Pass@1", "(A2R − Pass@1) / (Cons − Pass@1)", "symmetric", relative, 1.0, paper="1.75"
+    ),
+    Claim("C2", "the synthesizer's capacity is the bottleneck", "explained share: synthesizer − explorer", "grid", bottleneck),
+    Claim("C3", "small explorer → middle synthesizer surpasses the large model", "A2R@N − Pass@1 of the large", "grid", efficient_accuracy),
+    Claim("C3", "at 29% lower cost", "cost of the pair / one path of the large", "grid", efficient_cost, 1.0, above=False, paper="0.71"),
+    Claim(
+        "C4",
+        "RL of the synthesizer helps",
+        "A2R@N with − without RL",
+        "rl",
+        difference("A2R-RL@N", "A2R@N"),
+        paper="+0.9 points (reported)",
+    ),
+    Claim(
+        "C5",
+        "on-policy RL at T = 0.7 trains stably",
+        "failures, off-policy − on-policy",
+        "rl_stability",
+        difference("off-policy", "on-policy"),
+    ),
+    Claim("C6", "re-reasoning, not selection", "A2R@N − the best it could do by choosing", "controls", difference("A2R@N", "Selection@N")),
+    Claim("C6", "not merely the synthesizer answering last", "A2R@N − synthesizer alone", "controls", difference("A2R@N", "Alone@1")),
+    Claim(
+        "C7",
+        "parallel paths escape the prefix trap",
+        "right after a wrong path: early − late parting",
+        "diversity",
+        difference("early", "late"),
+    ),
+)
+
+
+def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
+    """One row a claim: rule, verdict, statistic, its Interval, n, the paper's value. `outcomes` by study; a lacking one is "not run"."""
+    rows = []
+    for claim in CLAIMS:
+        row = {"id": claim.id, "claim": claim.claim, "statistic": claim.statistic, "rule": claim.rule, "paper": claim.paper}
+        value = Interval(np.nan, np.nan, np.nan, 0)
+        verdict = f"{NOT_RUN} ({claim.needs})"
+        if claim.needs in outcomes:
+            try:
+                value = claim.measure(outcomes[claim.needs], lab)
+                verdict = claim.verdict(value)
+            except LookupError as lacking:
+                verdict = f"{NOT_RUN} (no {lacking.args[0]} in {claim.needs})"
+        rows.append({**row, "value": value, "n": value.n, "verdict": verdict})
+    return pd.DataFrame(rows)

@@ -1,0 +1,71 @@
+"""What the grid of a profile would still cost, before anything is sampled: generations, tokens, money."""
+
+import pandas as pd
+
+from a2r.cost import read_prices
+from a2r.pipeline import explorer_asks, prepare, synthesizer_asks
+from a2r.problems import load_problems
+from a2r.profiles import Profile
+from a2r.store import Store
+
+# Used only for a model and role of which the store holds nothing: a share of what the sampling allows.
+ASSUMED_SHARE = {"explorer": 0.5, "synthesizer": 0.25}
+ASSUMED_PROMPT = {"explorer": 200, "synthesizer": 2000}
+
+
+def plan(lab: Profile) -> pd.DataFrame:
+    """One row a role and model of the full grid (of which the symmetric baseline is a part).
+
+    Columns: needed, stored, missing generations; prompt and completion tokens expected of one (`basis`: the mean of the stored
+    ones of this model and role, or an assumption); tokens and cost of the missing ones (nan without a price).
+    """
+    problems = load_problems(lab)
+    prices = read_prices(lab.prices)
+    with Store(lab.store_path) as store:
+        known = store.read()
+    known = known[known.error == ""]
+    done = set(known.index)
+    needed: dict[tuple[str, str], list[int]] = {}
+    asks = explorer_asks(problems, lab.n_paths * lab.n_sets)
+    for explorer in lab.explorers:
+        wanted, missing, _ = prepare(lab, explorer, "explorer", asks, done)
+        needed["explorer", explorer] = [len(wanted), len(missing)]
+        for synthesizer in lab.synthesizers:
+            count = needed.setdefault(("synthesizer", synthesizer), [0, 0])
+            if missing:  # without the paths there are no prompts yet to look up
+                wanted_too, lacking = len(problems) * lab.n_sets * lab.n_syntheses, None
+            else:
+                pool = known.loc[[id_ for id_, _ in wanted]].assign(problem_id=[a.problem_id for _, a in wanted], model=explorer)
+                found, rows, _ = prepare(
+                    lab, synthesizer, "synthesizer", synthesizer_asks(lab, problems, pool.reset_index(drop=True)), done
+                )
+                wanted_too, lacking = len(found), len(rows)
+            count[0] += wanted_too
+            count[1] += wanted_too if lacking is None else lacking
+    rows = []
+    for (role, model), (want, lack) in needed.items():
+        seen = known[(known.role == role) & (known.model == model) & (known.revision == lab.model(model).identity)]
+        if len(seen):
+            basis, prompt, completion = f"{len(seen)} stored", seen.prompt_tokens.mean(), seen.completion_tokens.mean()
+        else:
+            limit = lab.sampling_of(model).max_tokens
+            basis, prompt, completion = "assumed", ASSUMED_PROMPT[role], ASSUMED_SHARE[role] * limit
+        tokens = {"prompt": round(prompt), "completion": round(completion), "basis": basis, "tokens": round(lack * (prompt + completion))}
+        price = prices.loc[model] if model in prices.index else None
+        cost = float("nan") if price is None else lack * (prompt * price.input + completion * price.output) / 1e6
+        rows.append({"role": role, "model": model, "needed": want, "stored": want - lack, "missing": lack, **tokens, "cost": cost})
+    return pd.DataFrame(rows)
+
+
+def described(lab: Profile) -> str:
+    """The plan as text, with its sums."""
+    table = plan(lab)
+    n = (
+        f"{lab.n_sets} sets of N = {lab.n_paths}, {lab.n_syntheses} synthesis a set, "
+        f"{len(lab.explorers)} explorers x {len(lab.synthesizers)} synthesizers"
+    )
+    total = (
+        f"{table.missing.sum():,} of {table.needed.sum():,} generations are missing: about {table.tokens.sum():,} tokens, "
+        f"cost {table.cost.sum(min_count=len(table)):.4g} (nan: a model has no price in {lab.prices})."
+    )
+    return "\n".join([f"profile {lab.name}: {n}", table.to_string(index=False, float_format="%.4g"), total])

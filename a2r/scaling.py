@@ -1,0 +1,43 @@
+"""N from one pool: the same paths cut into sets of every size."""
+
+import pandas as pd
+
+from a2r import stats
+from a2r.outcomes import collect, grade
+from a2r.pipeline import explore, synthesize
+from a2r.profiles import Profile
+
+MOST_SETS = 2  # of each N: more of the small ones would cost most of the study and say little
+
+
+def run(lab: Profile, problems: pd.DataFrame, pairs: list[tuple[str, str]], sizes: list[int], prices: pd.DataFrame) -> pd.DataFrame:
+    """Outcomes of every pair and N, with the column `N`; methods are named Cons@N, Pass@N, A2R@N without the number."""
+    frames = []
+    pools = {e: grade(explore(lab, e, problems, max(sizes)), problems) for e in dict.fromkeys(e for e, _ in pairs)}
+    for n in sizes:
+        at = lab.with_(n_paths=n, n_sets=min(MOST_SETS, max(sizes) // n))
+        syntheses = {(e, s): grade(synthesize(at, s, problems, pools[e]), problems) for e, s in pairs}
+        for pair, frame in syntheses.items():
+            table = collect(problems, {pair[0]: pools[pair[0]]}, {pair: frame}, prices, at)
+            frames.append(table[table.method != "Pass@1"].assign(N=n, pair_synthesizer=pair[1]) if n > 1 else one(table, pair))
+    joined = pd.concat(frames, ignore_index=True)
+    return joined.assign(method=joined.method.str.replace(r"@\d+$", "@N", regex=True))
+
+
+def one(table: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
+    """At N = 1 Pass@1, Cons@1 and Pass@N are one and the same; the row named Pass@1 stands twice and is dropped once."""
+    return table.drop_duplicates(["benchmark", "problem_id", "set", "method"]).assign(N=1, pair_synthesizer=pair[1])
+
+
+def table(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair, N and method: accuracy and cost of 1,000 problems as Intervals over problems."""
+    rows = []
+    for (explorer, synthesizer, n, method), part in outcomes.groupby(["explorer", "pair_synthesizer", "N", "method"], sort=False):
+        means = part.groupby(["benchmark", "problem_id"])[["correct", "cost"]].mean()
+        rows.append(
+            {
+                **{"explorer": explorer, "synthesizer": synthesizer, "N": n, "method": method},
+                **{"accuracy": stats.interval(means.correct), "cost": stats.interval(1000 * means.cost), "n": len(means)},
+            }
+        )
+    return pd.DataFrame(rows)
