@@ -22,8 +22,9 @@ setup: .venv/.installed ## install the light environment into .venv (CPU is enou
 	$(BIN)/python -m pip install -c .constraints.txt -e '.[dev]'
 	@touch $@
 
-reproduce: setup ## run the first study on the shipped models and draw its figures
-	$(BIN)/a2r run symmetric --profile nano
+reproduce: setup ## run all studies on the shipped models, draw their figures, write the report
+	$(BIN)/a2r run --profile nano
+	$(BIN)/a2r report --profile nano
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest

@@ -4,8 +4,8 @@ problems --ask--> samples --grade--> outcomes --draw--> figures, tables
 
 lab = a2r.load_profile("nano")
 problems = a2r.load_problems(lab)
-pool = a2r.explore(lab, "nano-64", problems, n=8)
-syntheses = a2r.synthesize(lab, "nano-128", problems, pool)
+pool = a2r.explore(lab, "nano-32", problems, n=8)
+syntheses = a2r.synthesize(lab, "nano-64", problems, pool)
 table = a2r.outcomes(problems, a2r.grade(pool, problems), a2r.read_prices(lab.prices), a2r.grade(syntheses, problems))
 """
 

@@ -112,7 +112,7 @@ def escapes(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
 def mixed(pools: dict[str, pd.DataFrame], n_paths: int, n_sets: int) -> pd.DataFrame:
     """A pool whose sets hold paths of several explorers in turn: path k of a set comes from explorer k modulo their number."""
     names = list(pools)
-    cut = {name: cut_sets(pool, n_paths, n_sets) for name, pool in pools.items()}
+    cut = {name: cut_sets(pool.reset_index(drop=True), n_paths, n_sets) for name, pool in pools.items()}
     parts = []
     for name, pool in cut.items():
         position = pool.groupby(["problem_id", "set"], sort=False).cumcount()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from a2r import cli, profiles, studies
+from a2r import cli, explore, planning, profiles, studies, synthesize
 from a2r.studies import StudyFailed
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +78,51 @@ def test_the_profile_may_also_be_a_parameter(ran):
     assert ran == [(STUDY, "smoke", {}), (STUDY, "nano", {})]
 
 
+def test_without_a_name_all_studies_run(ran):
+    assert cli.main(["run", "--profile", "smoke"]) == 0
+    assert [study for study, _, _ in ran] == list(studies.available())
+
+
+def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
+    collected = []
+    monkeypatch.setattr(studies, "collected", lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"])
+    assert cli.main(["run", "symmetric", "--profile", "smoke", "-p", "seed=3", "--sweep", "n_paths=1,2", "--sweep", "temperature=0.7,1.0"]) == 0
+    swept = [{"n_paths": n, "temperature": t} for n in ("1", "2") for t in ("0.7", "1.0")]
+    assert ran == [("symmetric", "smoke", {"seed": "3", **values}) for values in swept] and collected == [("smoke", swept)]
+    assert capsys.readouterr().out.endswith(f"symmetric: all runs in {tmp_path / 'all.csv'}\n")
+
+
+def test_a_bad_sweep_runs_nothing(capsys, ran):
+    assert "has no parameter 'n_path'" in refused(capsys, "run", "symmetric", "--sweep", "n_path=1,2")
+    assert "has to be a whole number, not 'two'" in refused(capsys, "run", "symmetric", "--sweep", "n_paths=1,two")
+    assert refused(capsys, "run", "symmetric", "--sweep", "n_paths") == "'--sweep n_paths' is not of the form KNOB=VALUE."
+    assert not ran
+
+
+def test_the_plan_counts_what_is_missing_and_shrinks_as_samples_come(lab, problems, use):
+    use()
+    full = planning.plan(lab).set_index(["role", "model"])
+    assert full.needed.tolist() == full.missing.tolist() == [3 * 8, 3 * 2 * 2, 3 * 2 * 2, 3 * 8]
+    assert set(full.basis) == {"assumed"}
+    pool = explore(lab, "a", problems, 8)
+    synthesize(lab, "b", problems, pool)
+    left = planning.plan(lab).set_index(["role", "model"])
+    assert left.missing["explorer", "a"] == 0 and left.missing["explorer", "b"] == 24
+    assert left.missing["synthesizer", "b"] == 6 and left.missing["synthesizer", "a"] == 12
+    assert left.basis["explorer", "a"] == "24 stored" and left.tokens["explorer", "a"] == 0
+    assert "54 of 72 generations are missing" not in planning.described(lab) and "42 of 72 generations are missing" in planning.described(lab)
+
+
+def test_a_plan_of_nothing_left(lab, problems, use):
+    engine = use()
+    for explorer in ("a", "b"):
+        pool = explore(lab, explorer, problems, 8)
+        for synthesizer in ("a", "b"):
+            synthesize(lab, synthesizer, problems, pool)
+    asked = len(engine.asked)
+    assert planning.plan(lab).missing.sum() == 0 and len(engine.asked) == asked
+
+
 def test_a_failed_study(capsys, monkeypatch):
     def fail(*_):
         raise StudyFailed("cell In [3] of x.ipynb failed (ValueError: no).")
@@ -104,7 +149,7 @@ def test_list_names_studies_parameters_and_profiles(capsys):
     assert "profile='nano'" in out and all(name in out for name in profiles.available())
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"]])
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "--nope"]])
 def test_what_is_no_command(arguments):
     with pytest.raises(SystemExit) as left:
         cli.main(arguments)

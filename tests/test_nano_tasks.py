@@ -21,7 +21,7 @@ from a2r.prompts import explorer_messages, synthesizer_messages
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "data" / "problems").glob("*.jsonl"))
 TOKENIZERS = sorted((ROOT / "data" / "models").glob("*/tokenizer.json"))
-EVENT = re.compile(r"(Multiply) by (\d)\.|(Add|Subtract) (?:(\d) times )?(\d{3})\.")
+EVENT = re.compile(r"\(([a-i])\) (Multiply by|Add|Subtract) (\d+)\.")
 OPENINGS = ("A counter keeps the last three digits.", "A display shows three digits and wraps around.")
 
 
@@ -29,13 +29,10 @@ def solve_math(question: str) -> tuple[int, str, int]:
     """Answer, content and level of a counter problem, from its question."""
     start, events = re.fullmatch(r".+?\. It starts at (\d{3})\. (.+) What .+ at the end\?", question).groups()
     value, content = int(start), [start]
-    for multiply, factor, verb, times, amount in EVENT.findall(events):
-        if multiply:
-            value *= int(factor)
-            content.append(f"*{factor}")
-        else:
-            value += (1 if verb == "Add" else -1) * int(times or 1) * int(amount)
-            content.append(f"{'+' if verb == 'Add' else '-'}{'*' if times else ''}{times}{amount}")
+    for letter, verb, amount in EVENT.findall(events):
+        assert letter == "abcdefghi"[len(content) - 1]
+        value = {"Multiply by": value * int(amount), "Add": value + int(amount), "Subtract": value - int(amount)}[verb]
+        content.append({"Multiply by": "*", "Add": "+", "Subtract": "-"}[verb] + amount)
     assert EVENT.sub("", events).strip() == "", "every event was understood"
     return value % 1000, "math " + " ".join(content), len(content) - 1
 
@@ -193,15 +190,16 @@ def test_prompts_and_solutions_survive(tokenizer):
                 assert tokenizer.decode(ids(tokenizer, text)) == text
 
 
-def test_digits_are_single_tokens(tokenizer):
-    digits = ids(tokenizer, "0123456789")
-    assert len(digits) == len(set(digits)) == 10
-    assert ids(tokenizer, "082") == [digits[0], digits[8], digits[2]]
-    assert ids(tokenizer, "347*6=082")[:3] == [digits[3], digits[4], digits[7]], "the same in an equation"
+def test_three_digits_are_one_token_and_fewer_are_one_each(tokenizer):
+    numbers = ids(tokenizer, "082"), ids(tokenizer, "347")
+    assert [len(n) for n in numbers] == [1, 1] and len(set(nano_tokenizer.NUMBERS)) == 1000
+    digits = [ids(tokenizer, digit) for digit in "0123456789"]
+    assert all(len(digit) == 1 for digit in digits) and len({digit[0] for digit in digits}) == 10
+    assert ids(tokenizer, "347*16=082") == [*numbers[1], *ids(tokenizer, "*"), *digits[1], *digits[6], *ids(tokenizer, "="), *numbers[0]]
 
 
 def test_the_sentences_of_the_prompts_are_single_tokens(tokenizer):
-    question = "Add 5 times 123."
+    question = "(a) Add 123."
     explorer, plain = (ids(tokenizer, text) for text in (explorer_messages(question)[0]["content"], question))
     assert explorer[:-1] == plain and tokenizer.decode(explorer[-1:]).endswith("answer within \\boxed{}.")
     synthesizer = ids(tokenizer, synthesizer_messages(question, ["x"])[0]["content"])
@@ -211,7 +209,7 @@ def test_the_sentences_of_the_prompts_are_single_tokens(tokenizer):
 
 
 def test_marks_and_words_are_single_tokens(tokenizer):
-    for text in ("<think>", "</think>", "<|im_start|>", "<|im_end|>", "\\boxed{", "Multiply", " Subtract", "Reference", " people", "\n\n"):
+    for text in ("<think>", "</think>", "<|im_start|>", "<|im_end|>", "\\boxed{", "Multiply ", "Subtract ", "Reference ", "people ", "(a) ", "\n\n"):
         assert len(ids(tokenizer, text)) == 1, text
     assert tokenizer.eos_token == "<|im_end|>" and tokenizer.pad_token == "<|endoftext|>"
 

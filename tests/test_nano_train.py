@@ -1,6 +1,7 @@
 """Training of the embedded family: it learns, it resumes where it stopped, and it teaches what it should."""
 
 import random
+import re
 
 import pandas as pd
 import pytest
@@ -26,15 +27,19 @@ def small(monkeypatch):
     torch.set_num_threads(threads)
 
 
+def new(tok):
+    return model.with_digits(model.build(64, tok, seed=1), tok)
+
+
 def fitted(tok, folder, tokens=20_000, chunk=None):
-    made = model.build(64, tok, seed=1)
+    made = new(tok)
     chunk = chunk or train.explorer_chunk(tok, "test")
     return made, train.fit(made, tok, chunk, tokens, folder / "state.pt", 0, "test")
 
 
 def test_a_short_training_changes_the_weights_and_lowers_the_loss(tok, tmp_path):
-    before = model.build(64, tok, seed=1)
-    ids, labels = next(train.batches([train.explorer_example(draw("dev", random.Random(0)), tok)], tok, random.Random(0)))
+    before = new(tok)
+    ids, labels = next(train.batches([train.explorer_example(draw("dev", random.Random(0)), tok)], tok, random.Random(0), 1024))
     untrained = train.loss_of(before, ids, labels).item()
     after, state = fitted(tok, tmp_path)
     assert state["seen"] >= 20_000 and state["steps"] >= 5
@@ -66,14 +71,39 @@ def test_an_interrupted_training_ends_with_the_same_weights(tok, tmp_path):
 def test_only_completions_are_taught_and_of_facts_only_results(tok):
     problem = draw("train", random.Random(3))
     prompt, completion = train.explorer_example(problem, tok)
-    ids, labels = next(train.batches([(prompt, completion)], tok, random.Random(0)))
+    ids, labels = next(train.batches([(prompt, completion)], tok, random.Random(0), 1024))
     assert tok.decode(ids[0]) == prompt + completion
     assert tok.decode(labels[0][labels[0] != -100]) == completion
-    facts = train.facts_chunk(0)(0)[:4]
-    ids, labels = next(train.batches(facts, tok, random.Random(0)))
+    rows = train.facts_chunk(0)(0)
+    assert {bool(asked) for asked, _ in rows} == {True, False}, "equations alone, and repetitions"
+    facts = [row for row in rows if not row[0]][:4]
+    ids, labels = next(train.batches(facts, tok, random.Random(0), 1024))
     taught = tok.decode(labels[0][labels[0] != -100])
-    rows = [[e.split("=")[1] for e in text.split(",") if e] for _, text in facts]
-    assert taught in ["".join(row) for row in rows]
+    assert taught in ["".join(e.split("=")[1] for e in text.split(",") if e) for _, text in facts]
+
+
+def test_a_repetition_puts_errors_right(tok):
+    rng = random.Random(0)
+    wrong = 0
+    for given, right in (train.repetition(rng) for _ in range(100)):
+        for a, b in zip(given.strip().split(","), right.strip().split(","), strict=True):
+            left, value = b.split("=")
+            assert eval(re.sub(r"\b0+(?=\d)", "", left)) % 1000 == int(value) and a.startswith(left + "=")
+            wrong += a != b
+    assert wrong > 20
+
+
+def test_a_number_s_embedding_is_the_sum_of_its_digits_and_the_finished_model_computes_the_same(tok):
+    made = new(tok)
+    matrix = made.model.embed_tokens.weight
+    at = {n: matrix[tok.convert_tokens_to_ids(n)] for n in ("000", "300", "040", "005", "345", "340")}
+    torch.testing.assert_close(at["345"] - at["340"], at["005"] - at["000"])
+    torch.testing.assert_close(at["345"] + 2 * at["000"], at["300"] + at["040"] + at["005"])
+    ids = torch.tensor([tok("347*6=082").input_ids])
+    hidden = made.model(ids).last_hidden_state
+    finished = model.plain(made).float()
+    torch.testing.assert_close(finished(ids).logits, hidden @ matrix.T, rtol=1e-2, atol=2e-3)  # float16 in between
+    assert "parametrizations" not in str(finished.state_dict().keys())
 
 
 def test_synthesizer_examples_show_sampled_references_and_teach_the_worked_solution(tok):

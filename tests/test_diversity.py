@@ -1,0 +1,116 @@
+"""Diversity against small cases worked out by hand, and its bounds against any set."""
+
+import string
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from a2r import diversity
+from a2r.diversity import Counter, parting, vendi
+
+
+def pool(*texts: str, answers: list | None = None, correct: list[bool] | None = None, problem: str = "p") -> pd.DataFrame:
+    n = len(texts)
+    return pd.DataFrame(
+        {
+            **{"benchmark": "b", "problem_id": problem, "model": "m", "index": range(n), "text": texts},
+            **{"answer": answers or ["1"] * n, "correct": correct or [False] * n},
+        }
+    )
+
+
+def test_four_paths_alike():
+    (row,) = diversity.of_sets(pool(*["a b c d e"] * 4), 4, 1).to_dict("records")
+    assert row["answers"] == 1 and row["effective answers"] == pytest.approx(1) and row["disagreement"] == 0
+    assert row["distinct-2"] == pytest.approx(4 / 16) and row["self-BLEU"] == pytest.approx(100) and row["parting"] == 1
+    assert row["Vendi"] == pytest.approx(1)
+
+
+def test_four_paths_that_share_nothing():
+    (row,) = diversity.of_sets(pool("a b c", "d e f", "g h i", "j k l", answers=list("1234"), correct=[True, False, False, False]), 4, 1).to_dict(
+        "records"
+    )
+    assert row["answers"] == 4 and row["effective answers"] == pytest.approx(4) and row["disagreement"] == 1
+    assert row["distinct-2"] == 1 and row["self-BLEU"] == pytest.approx(0, abs=1e-9) and row["parting"] == 0
+    assert row["Vendi"] == pytest.approx(4) and row["pass1"] == 0.25 and row["cons"] == 0.25
+
+
+def test_two_and_two_and_a_path_without_an_answer():
+    (even,) = diversity.of_sets(pool(*["a b"] * 4, answers=["1", "1", "2", "2"]), 4, 1).to_dict("records")
+    assert even["effective answers"] == pytest.approx(2) and even["disagreement"] == pytest.approx(4 / 6)
+    (silent,) = diversity.of_sets(pool(*["a b"] * 4, answers=["1", "1", "1", None]), 4, 1).to_dict("records")
+    assert silent["answers"] == 1 and silent["disagreement"] == pytest.approx(3 / 6)
+
+
+def test_where_two_paths_part():
+    assert parting("a b c d".split(), "a b x y z".split()) == 0.5
+    assert parting("a b".split(), "a b c".split()) == 1 and parting(["a"], ["b"]) == 0 and parting([], ["a"]) == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.text(string.ascii_lowercase[:4] + " ", min_size=1, max_size=20), min_size=4, max_size=4), st.data())
+def test_every_measure_keeps_its_bounds(texts, data):
+    answers = [data.draw(st.sampled_from(["1", "2", "3", None])) for _ in texts]
+    (row,) = diversity.of_sets(pool(*texts, answers=answers), 4, 1).to_dict("records")
+    assert 0 <= row["answers"] <= 4 and 1 <= row["effective answers"] <= max(1, row["answers"]) + 1e-9
+    assert 0 <= row["disagreement"] <= 1 and 0 <= row["distinct-2"] <= 1 and 0 <= row["parting"] <= 1
+    assert -1e-9 <= row["self-BLEU"] <= 100 + 1e-9 and 1 - 1e-9 <= row["Vendi"] <= 4 + 1e-9
+
+
+def test_vendi_of_two_pairs():
+    same, other = Counter({("a", "b"): 1}), Counter({("c", "d"): 3})
+    assert vendi([same, same, other, other]) == pytest.approx(2)
+
+
+def test_mixed_sets_take_their_paths_in_turn():
+    a = pd.concat([pool(*[f"a{p}{i}" for i in range(4)], problem=p) for p in "pq"]).assign(model="a")
+    b = pd.concat([pool(*[f"b{p}{i}" for i in range(4)], problem=p) for p in "pq"]).assign(model="b")
+    made = diversity.mixed({"a": a, "b": b}, 2, 2)
+    assert made.text.tolist() == ["ap0", "bp1", "ap2", "bp3", "aq0", "bq1", "aq2", "bq3"]
+
+
+def test_escapes_are_pairs_of_a_wrong_path_with_another():
+    made = diversity.escapes(pool("a b c d", "a b x x", "z z z z", "a b c e", correct=[False, True, True, False]), 4, 1)
+    assert sorted(zip(made.parting, made.escaped, strict=True)) == sorted(
+        [(0.5, True), (0.0, True), (0.75, False), (0.75, False), (0.5, True), (0.0, True)]
+    )
+
+
+def sets(n: int = 300, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    hard = rng.normal(size=n)
+    return pd.DataFrame(
+        {
+            **{"benchmark": "b", "problem_id": [f"p{i}" for i in range(n)], "pass1": hard, "x": hard + rng.normal(size=n)},
+            **{"y": hard + rng.normal(size=n), "answers": rng.integers(1, 4, n)},
+        }
+    )
+
+
+def test_spearman_is_scipy_s_and_its_interval_covers_the_noise():
+    table = sets()
+    value = diversity.spearman(table, "x", "y")
+    assert value.estimate == pytest.approx(spearmanr(table.x, table.y).statistic, abs=1e-9)
+    assert value.low < 0.48 < value.high and value.high - value.low < 0.25  # the true rank correlation is about 0.48
+
+
+def test_the_partial_correlation_takes_difficulty_out():
+    """x and y have only difficulty in common."""
+    plain, partial = diversity.spearman(sets(), "x", "y"), diversity.spearman(sets(), "x", "y", "pass1")
+    assert plain.low > 0.3 and partial.low < 0 < partial.high
+
+
+def test_repeated_sets_of_a_problem_do_not_narrow_the_interval():
+    table = sets(80)
+    once, often = diversity.spearman(table, "x", "y"), diversity.spearman(pd.concat([table] * 5, ignore_index=True), "x", "y")
+    assert often.n == 80 and often.high - often.low == pytest.approx(once.high - once.low, rel=0.05)
+
+
+def test_the_least_diversity_that_pays_or_that_none_is_known():
+    table = sets().assign(gain=lambda t: (t.answers == 3) * 1.0)
+    assert diversity.least(table, "gain").startswith("From 3 distinct answers on: +100.0 points")
+    assert "cannot tell" in diversity.least(table.assign(gain=0.0), "gain")
