@@ -12,7 +12,7 @@ from a2r.answers import answer_component, extract
 from a2r.cost import price
 from a2r.methods import majority
 from a2r.outcomes import grade
-from a2r.pipeline import cut_sets, derive_seed, synthesize
+from a2r.pipeline import cut_sets, derive_seed, explore, synthesize
 from a2r.profiles import Profile
 
 Components = Callable[[pd.DataFrame], list[str]]
@@ -87,6 +87,11 @@ def contexts(
 def pairs(lab: Profile) -> list[tuple[str, str]]:
     """The pairs that are studied unless others are named: every symmetric model, and the profile's A2R-Efficient."""
     return list(dict.fromkeys([*((m, m) for m in lab.symmetric), lab.efficient[:2]]))
+
+
+def pool(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame:
+    """The explorer's graded pool: at least twice N paths a problem, so that there are enough for the votes that A2R's cost buys."""
+    return grade(explore(lab, explorer, problems, lab.n_paths * max(2, lab.n_sets)), problems)
 
 
 def outcomes(

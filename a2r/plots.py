@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from a2r import stats
 from a2r.outcomes import STATES
@@ -154,7 +155,7 @@ def loss_curves(records: list[dict]) -> Figure:
 
 def by_right_references(table: pd.DataFrame) -> Figure:
     """Accuracy of syntheses by number of right references, one line a model; grey: a vote if wrong answers all differ."""
-    figure, axes = plt.subplots(figsize=(4.2, 3.0))
+    figure, axes = plt.subplots(figsize=(5.6, 3.0))
     models = table.model.unique()
     for k, (model, colour_) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):
         part = table[table.model == model]
@@ -172,7 +173,7 @@ def by_right_references(table: pd.DataFrame) -> Figure:
         zorder=1,
     )
     axes.set(xlabel="right references among the four", ylabel="accuracy of the synthesis", ylim=(-0.02, 1.02), xticks=range(5))
-    axes.legend(fontsize="x-small", loc="lower right")
+    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -229,10 +230,10 @@ def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int) ->
         axes.set_xscale("log")
         axes.set_xticks([sizes[name] for name in along], along, fontsize="small")
         axes.minorticks_off()
-    panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(0, 1))
+    panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(-0.02, 1.02))
     panels[1].set(xlabel="explorer (by parameters)")
-    panels[0].legend(title="explorer", fontsize="small")
-    panels[1].legend(title="synthesizer", fontsize="small")
+    for axes, title in zip(panels, ("one line an explorer", "one line a synthesizer"), strict=True):
+        axes.legend(title=title, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
@@ -257,27 +258,30 @@ def cost_front(points: pd.DataFrame, currency: str) -> Figure:
             alpha=0.9,
         )
     best = points[points.front].assign(x=lambda p: [v.estimate for v in p.cost]).sort_values("x")
-    axes.step(
-        best.x, [v.estimate for v in best.correct], where="post", color="#333333", linewidth=0.9, linestyle=":", label="front", zorder=1
-    )
-    for k, row in enumerate(best.itertuples()):
-        axes.annotate(
-            row.label,
-            (row.cost.estimate, row.correct.estimate),
-            (0, 9 if k % 2 else -13),
-            textcoords="offset points",
-            fontsize=6.5,
-            ha="center",
-        )
-    axes.set_xscale("log")
-    axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(0, 1.04))
+    heights = [v.estimate for v in best.correct]
+    axes.step(best.x, heights, where="post", color="#333333", linewidth=0.9, linestyle=":", label="front", zorder=1)
+    for row in best.itertuples():
+        at = (row.cost.estimate, row.correct.high)
+        axes.annotate(row.label, at, (-3, 3), textcoords="offset points", fontsize=6.5, ha="right", va="bottom")
+    log_ticks(axes)
+    axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.04))
     axes.legend(fontsize="small", loc="lower right")
     return figure
 
 
+def log_ticks(axes: plt.Axes) -> None:
+    """A logarithmic x axis with plain numbers at 1, 2 and 5, and room on its left for labels."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / 1.5, high)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def lines(table: pd.DataFrame, x: str, y: str, hue: str, ylabel: str, xlabel: str, log: bool = False, zero: bool = False) -> Figure:
     """Intervals in column `y` against numbers in column `x`, one line a value of `hue`."""
-    figure, axes = plt.subplots(figsize=(4.8, 3.1))
+    figure, axes = plt.subplots(figsize=(5.8, 3.1))
     names = list(table[hue].unique())
     known = {name: colour(name) for name in names if name.split("@")[0] in (*PALETTE, "Pass")}
     shades = dict(zip(names, sns.color_palette("flare", len(names)), strict=True)) | (known if len(known) == len(names) else {})
@@ -308,7 +312,7 @@ def lines(table: pd.DataFrame, x: str, y: str, hue: str, ylabel: str, xlabel: st
     axes.set_xticks(xs, [f"{v:g}" for v in xs])
     axes.minorticks_off()
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -341,28 +345,36 @@ VERDICTS = {"supported": "#029e73", "contradicted": "#d55e00", "not resolved": "
 
 
 def scorecard(table: pd.DataFrame) -> Figure:
-    """The claims' scorecard: statistic less its threshold in units of the interval's half width, so that all share one axis."""
-    figure, axes = plt.subplots(figsize=(7.2, 0.8 + 0.34 * len(table)))
+    """The claims' scorecard: statistic less its threshold in half widths of its interval, so that all share one axis.
+
+    Beyond `edge` half widths there is an arrow.
+    """
+    edge = 6
+    figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.32 * len(table)))
     for i, row in enumerate(table.to_dict("records")):
         v, verdict = row["value"], row["verdict"]
         side, threshold = row["rule"].split()[-2:]
         if np.isnan(v.low):
-            axes.annotate(verdict, (0, i), fontsize="x-small", va="center", ha="center", color="#666666")
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            axes.annotate(verdict.replace("_", " "), (0, i), fontsize="x-small", va="center", ha="center", color="#666666", bbox=box)
             continue
         half = max((v.high - v.low) / 2, 1e-12)
-        e, low, high = (np.clip((x - float(threshold)) / half * (1 if side == "above" else -1), -12, 12) for x in v[:3])
+        e, low, high = ((x - float(threshold)) / half * (1 if side == "above" else -1) for x in v[:3])
+        if abs(e) > edge:
+            axes.plot([np.sign(e) * edge], [i], marker=">" if e > 0 else "<", color=VERDICTS[verdict], markersize=7)
+            continue
         axes.plot([low, high], [i, i], color=VERDICTS[verdict], linewidth=2.2, solid_capstyle="butt")
         axes.plot([e], [i], "o", color=VERDICTS[verdict], markersize=5)
-    axes.axvline(0, color="#333333", linewidth=0.8)
+    axes.axvline(0, color="#333333", linewidth=0.8, zorder=1)
     axes.set_yticks(range(len(table)), [f"{r.id}  {r.claim}" for r in table.itertuples()], fontsize="small")
-    axes.set(
-        ylim=(len(table) - 0.5, -0.5),
-        xlabel="distance from the rule's threshold, in half widths of the 95% interval\n(right: as the paper claims)",
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(-edge - 0.6, edge + 0.6))
+    axes.set_xlabel(
+        "distance from the rule's threshold, in half widths\nof the 95% interval (right: as the paper claims)", fontsize="small"
     )
     axes.grid(axis="x", alpha=0.35)
     axes.grid(axis="y", visible=False)
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=v) for v, c in VERDICTS.items()]
-    axes.legend(handles=handles, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    axes.legend(handles=handles, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
     return figure
 
 
@@ -433,7 +445,7 @@ def cost_curves(table: pd.DataFrame) -> Figure:
             label=name,
         )
         axes.annotate(f"N={part.N.iloc[-1]}", (x[-1], y[-1]), (4, 3), textcoords="offset points", fontsize="x-small")
-    axes.set_xscale("log")
+    log_ticks(axes)
     axes.set(xlabel="cost of 1,000 problems (log scale)", ylabel="accuracy")
     axes.legend(fontsize="x-small", loc="best")
     return figure

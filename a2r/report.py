@@ -1,6 +1,7 @@
 """One self-contained HTML page from the executed notebooks of a profile: scorecard first, provenance last."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -65,7 +66,7 @@ def _opening(lab, runs: dict[str, Path]) -> str:
 def _shown(cell):
     """A cell as the report shows it: text, and outputs without progress bars; None if nothing is left."""
     if cell.cell_type == "markdown":
-        return cell
+        return nbformat.v4.new_markdown_cell(cell.source)  # with an id of its own: the notebooks' would repeat
     outputs = [o for o in cell.get("outputs", []) if not (o.output_type == "stream" and o.name == "stderr")]
     if "parameters" in cell.metadata.get("tags", []) or "injected-parameters" in cell.metadata.get("tags", []) or not outputs:
         return None
@@ -85,8 +86,6 @@ def _provenance(lab, runs: dict[str, Path]) -> str:
 
 def _offline(page: str) -> str:
     """The page without scripts and links that point to the network."""
-    import re
-
     page = re.sub(r"<script[^>]*>(?:(?!</script>).)*https?://(?:(?!</script>).)*</script>", "", page, flags=re.DOTALL)
     page = re.sub(r"<script[^>]*src=\"https?://[^>]*></script>", "", page)
     return re.sub(r"<link[^>]*href=\"https?://[^>]*>", "", page)

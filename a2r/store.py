@@ -52,6 +52,10 @@ SCHEMA = pa.schema(
     ]
 )
 
+# What this process has read, by folder: part files never change, so a study that asks fifty times reads each of them once.
+_READ: dict[Path, dict[tuple, pd.DataFrame]] = {}
+_WHOLE: dict[Path, tuple[list[tuple], pd.DataFrame]] = {}
+
 
 class Store:
     """Samples on disk in `folder`. Use as a context manager while writing: leaving it flushes.
@@ -65,8 +69,6 @@ class Store:
         self._buffer: list[dict] = []
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
-        self._frames: dict[str, pd.DataFrame] = {}
-        self._cache: pd.DataFrame | None = None
         if not writable:
             return
         try:
@@ -128,28 +130,31 @@ class Store:
     def read(self) -> pd.DataFrame:
         """All samples, one row an id; where an id was asked for again after a failure, the row that succeeded."""
         self.flush()
-        changed = False
+        parts, read = {}, _READ.setdefault(self.folder, {})
         for part in sorted(self.folder.glob("*.parquet")):
-            if part.name in self._frames:
-                continue
             try:
-                table = pq.read_table(part, schema=SCHEMA, page_checksum_verification=True)
-                if any(column.null_count for column in table.columns):
-                    raise pa.ArrowInvalid("values are missing")
-                self._frames[part.name] = table.to_pandas()
-                changed = True
+                stat = part.stat()
+                stamp = (part.name, stat.st_mtime_ns, stat.st_size)
+                if stamp not in read:
+                    table = pq.read_table(part, schema=SCHEMA, page_checksum_verification=True)
+                    if any(column.null_count for column in table.columns):
+                        raise pa.ArrowInvalid("values are missing")
+                    read[stamp] = table.to_pandas()
+                parts[stamp] = read[stamp]
             except FileNotFoundError:
                 continue  # another process found it damaged first
             except (pa.ArrowException, OSError, ValueError) as error:
                 if isinstance(error, OSError) and error.errno:  # the file may be sound: no permission, too many open files
                     raise UserError(f"the part file {part} cannot be read ({error.strerror}); make it readable and run again.") from error
                 self._set_aside(part, str(error).splitlines()[0])
-        if changed or self._cache is None:
-            frames = list(self._frames.values())
-            frame = pd.concat(frames, ignore_index=True) if frames else SCHEMA.empty_table().to_pandas()
+        before, frame = _WHOLE.get(self.folder, (None, None))
+        if before != list(parts):
+            _READ[self.folder] = parts
+            frame = pd.concat(parts.values(), ignore_index=True) if parts else SCHEMA.empty_table().to_pandas()
             frame = frame.sort_values("error", key=lambda e: e != "", kind="stable").drop_duplicates("id")
-            self._cache = frame.set_index("id", drop=False).rename_axis(None)
-        return self._cache
+            frame = frame.set_index("id", drop=False).rename_axis(None)
+            _WHOLE[self.folder] = (list(parts), frame)
+        return frame.copy(deep=False)
 
     def _set_aside(self, part: Path, reason: str) -> None:
         aside = part.with_suffix(".damaged")

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import get_args, get_origin
 
 import nbformat
 import pandas as pd
@@ -61,7 +62,10 @@ def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str
     return checked
 
 
-EXPECTED = {"n_": int, "seed": int, "temperature": float, "models": list, "explorers": list, "synthesizers": list}
+EXPECTED = {
+    **{"n_": int, "seed": int, "temperatures": list[float], "temperature": float, "sizes": list[int]},
+    **dict.fromkeys(("models", "explorers", "synthesizers", "pairs"), list[str]),
+}
 
 
 def convert(name: str, value, default, study: str):
@@ -70,11 +74,12 @@ def convert(name: str, value, default, study: str):
     if value is None or value in ("None", "null"):
         return None
     try:
-        if kind is list:
+        if kind is list or get_origin(kind) is list:
             parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
             if not parts or "" in parts:
                 raise ValueError
-            return [type(default[0])(part) for part in parts] if default else parts
+            member = type(default[0]) if default else (*get_args(kind), str)[0]
+            return [member(part) for part in parts]
         if kind is bool:
             return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
         converted = kind(value)
@@ -83,7 +88,7 @@ def convert(name: str, value, default, study: str):
         return converted
     except (ValueError, KeyError, TypeError):
         names = {int: "a whole number", float: "a number", bool: "true or false", list: "a comma-separated list", str: "text"}
-        raise UserError(f"parameter '{name}' of {study} has to be {names.get(kind, kind.__name__)}, not '{value}'.") from None
+        raise UserError(f"parameter '{name}' of {study} has to be {names[get_origin(kind) or kind]}, not '{value}'.") from None
 
 
 def run(study: str, profile: str = "nano", parameters: dict | None = None, progress: bool = True) -> Path:

@@ -1,5 +1,6 @@
 """Tables of a study: every number with its interval and the number of problems behind it."""
 
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -158,6 +159,8 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
     def cell(value, column: str) -> str:
         if isinstance(value, tuple):
             e, low, high, _ = value
+            if isnan(e):
+                return "–"
             return f"{100 * e:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if column in points else f"{e:.2f} [{low:.2f}, {high:.2f}]"
         if isinstance(value, float):
             return f"{value:.4f}" if column.startswith("p") else f"{value:.3g}"

@@ -85,8 +85,13 @@ def test_without_a_name_all_studies_run(ran):
 
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
     collected = []
-    monkeypatch.setattr(studies, "collected", lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"])
-    assert cli.main(["run", "symmetric", "--profile", "smoke", "-p", "seed=3", "--sweep", "n_paths=1,2", "--sweep", "temperature=0.7,1.0"]) == 0
+    monkeypatch.setattr(
+        studies, "collected", lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"]
+    )
+    assert (
+        cli.main(["run", "symmetric", "--profile", "smoke", "-p", "seed=3", "--sweep", "n_paths=1,2", "--sweep", "temperature=0.7,1.0"])
+        == 0
+    )
     swept = [{"n_paths": n, "temperature": t} for n in ("1", "2") for t in ("0.7", "1.0")]
     assert ran == [("symmetric", "smoke", {"seed": "3", **values}) for values in swept] and collected == [("smoke", swept)]
     assert capsys.readouterr().out.endswith(f"symmetric: all runs in {tmp_path / 'all.csv'}\n")
@@ -110,7 +115,9 @@ def test_the_plan_counts_what_is_missing_and_shrinks_as_samples_come(lab, proble
     assert left.missing["explorer", "a"] == 0 and left.missing["explorer", "b"] == 24
     assert left.missing["synthesizer", "b"] == 6 and left.missing["synthesizer", "a"] == 12
     assert left.basis["explorer", "a"] == "24 stored" and left.tokens["explorer", "a"] == 0
-    assert "54 of 72 generations are missing" not in planning.described(lab) and "42 of 72 generations are missing" in planning.described(lab)
+    assert "54 of 72 generations are missing" not in planning.described(lab) and "42 of 72 generations are missing" in planning.described(
+        lab
+    )
 
 
 def test_a_plan_of_nothing_left(lab, problems, use):

@@ -31,9 +31,8 @@ def test_four_paths_alike():
 
 
 def test_four_paths_that_share_nothing():
-    (row,) = diversity.of_sets(pool("a b c", "d e f", "g h i", "j k l", answers=list("1234"), correct=[True, False, False, False]), 4, 1).to_dict(
-        "records"
-    )
+    different = pool("a b c", "d e f", "g h i", "j k l", answers=list("1234"), correct=[True, False, False, False])
+    (row,) = diversity.of_sets(different, 4, 1).to_dict("records")
     assert row["answers"] == 4 and row["effective answers"] == pytest.approx(4) and row["disagreement"] == 1
     assert row["distinct-2"] == 1 and row["self-BLEU"] == pytest.approx(0, abs=1e-9) and row["parting"] == 0
     assert row["Vendi"] == pytest.approx(4) and row["pass1"] == 0.25 and row["cons"] == 0.25
@@ -47,8 +46,8 @@ def test_two_and_two_and_a_path_without_an_answer():
 
 
 def test_where_two_paths_part():
-    assert parting("a b c d".split(), "a b x y z".split()) == 0.5
-    assert parting("a b".split(), "a b c".split()) == 1 and parting(["a"], ["b"]) == 0 and parting([], ["a"]) == 0
+    assert parting(list("abcd"), list("abxyz")) == 0.5
+    assert parting(list("ab"), list("abc")) == 1 and parting(["a"], ["b"]) == 0 and parting([], ["a"]) == 0
 
 
 @settings(deadline=None, max_examples=60)

@@ -209,7 +209,19 @@ def test_the_sentences_of_the_prompts_are_single_tokens(tokenizer):
 
 
 def test_marks_and_words_are_single_tokens(tokenizer):
-    for text in ("<think>", "</think>", "<|im_start|>", "<|im_end|>", "\\boxed{", "Multiply ", "Subtract ", "Reference ", "people ", "(a) ", "\n\n"):
+    for text in (
+        "<think>",
+        "</think>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "\\boxed{",
+        "Multiply ",
+        "Subtract ",
+        "Reference ",
+        "people ",
+        "(a) ",
+        "\n\n",
+    ):
         assert len(ids(tokenizer, text)) == 1, text
     assert tokenizer.eos_token == "<|im_end|>" and tokenizer.pad_token == "<|endoftext|>"
 

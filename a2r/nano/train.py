@@ -160,6 +160,7 @@ def batches(
             labels[row, a:b] = ids[row, a:b]
             if not asked[i]:  # a list of equations: nothing but their results can be known
                 labels[row, 1:][ids[row, :-1] != equals] = -100
+                labels[row, 0] = -100
         yield ids, labels
 
 
