@@ -23,9 +23,7 @@ def executed(folder, name: str, title: str, finished: bool = True) -> None:
     told = new_output("stream", name="stdout", text="told-by-parameters")
     cells = [
         new_markdown_cell(f"# {title}\n\nQuestion."),
-        new_code_cell(
-            "secret_code = 1", metadata={"tags": ["parameters"]}, outputs=[told]
-        ),
+        new_code_cell("secret_code = 1", metadata={"tags": ["parameters"]}, outputs=[told]),
         new_code_cell("secret_code = 2", outputs=outputs),
         *([new_code_cell("study.finish()", outputs=[made])] if finished else []),
     ]
