@@ -232,7 +232,7 @@ def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int) ->
         axes.minorticks_off()
     panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(-0.02, 1.02))
     panels[1].set(xlabel="explorer (by parameters)")
-    for axes, title in zip(panels, ("one line an explorer", "one line a synthesizer"), strict=True):
+    for axes, title in zip(panels, ("one line per explorer", "one line per synthesizer"), strict=True):
         axes.legend(title=title, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
