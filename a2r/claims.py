@@ -48,7 +48,7 @@ class Claim:
         return SUPPORTED if (above if self.above else below) else CONTRADICTED if (below if self.above else above) else UNRESOLVED
 
 
-def per_problem(outcomes: pd.DataFrame, method: str, column: str = "correct", **at: str) -> pd.Series:
+def scores(outcomes: pd.DataFrame, method: str, column: str = "correct", **at: str) -> pd.Series:
     """Mean of `column` per problem under `method`, over the pairs named by `at` (explorer=, synthesizer=)."""
     rows = outcomes[outcomes.method == method]
     for key, value in at.items():
@@ -61,9 +61,10 @@ def per_problem(outcomes: pd.DataFrame, method: str, column: str = "correct", **
 def symmetric(outcomes: pd.DataFrame, method: str) -> pd.Series:
     """Mean per problem over all models that were run in both roles."""
     both = outcomes[outcomes.explorer == outcomes.synthesizer].explorer.unique()
-    return sum(per_problem(outcomes[outcomes.explorer == m], method, synthesizer=m if method[:3] == "A2R" else "") for m in both) / len(
-        both
-    )
+    if not len(both):
+        raise LookupError(f"model in both roles for {method}")
+    synthesizer = {m: m if method.startswith("A2R") else "" for m in both}
+    return sum(scores(outcomes, method, explorer=m, synthesizer=synthesizer[m]) for m in both) / len(both)
 
 
 def gain(outcomes: pd.DataFrame, lab: Profile) -> Interval:
@@ -86,22 +87,22 @@ def bottleneck(outcomes: pd.DataFrame, lab: Profile) -> Interval:
 def efficient_accuracy(outcomes: pd.DataFrame, lab: Profile) -> Interval:
     """C3: A2R@N of the efficient pair less Pass@1 of the large model."""
     explorer, synthesizer, large = lab.efficient
-    pair = per_problem(outcomes, f"A2R@{lab.n_paths}", explorer=explorer, synthesizer=synthesizer)
-    return stats.interval(pair - per_problem(outcomes, "Pass@1", explorer=large))
+    pair = scores(outcomes, f"A2R@{lab.n_paths}", explorer=explorer, synthesizer=synthesizer)
+    return stats.interval(pair - scores(outcomes, "Pass@1", explorer=large))
 
 
 def efficient_cost(outcomes: pd.DataFrame, lab: Profile) -> Interval:
     """C3: the pair's cost per problem as a multiple of one path of the large model."""
     explorer, synthesizer, large = lab.efficient
-    pair = per_problem(outcomes, f"A2R@{lab.n_paths}", "cost", explorer=explorer, synthesizer=synthesizer)
-    return stats.ratio_interval(pair, per_problem(outcomes, "Pass@1", "cost", explorer=large))[0]
+    pair = scores(outcomes, f"A2R@{lab.n_paths}", "cost", explorer=explorer, synthesizer=synthesizer)
+    return stats.ratio_interval(pair, scores(outcomes, "Pass@1", "cost", explorer=large))[0]
 
 
 def difference(one: str, other: str) -> Callable[[pd.DataFrame, Profile], Interval]:
     """The difference of two methods' accuracies, the mean over all pairs; "N" in a name stands for the profile's N."""
 
     def measure(outcomes: pd.DataFrame, lab: Profile) -> Interval:
-        a, b = (per_problem(outcomes, name.replace("@N", f"@{lab.n_paths}")) for name in (one, other))
+        a, b = (scores(outcomes, name.replace("@N", f"@{lab.n_paths}")) for name in (one, other))
         return stats.interval(a - b)
 
     return measure

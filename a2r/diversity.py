@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import entropy, rankdata
 
 from a2r import stats
-from a2r.methods import ballot
+from a2r.methods import ballot, majority
 from a2r.outcomes import grade
 from a2r.pipeline import cut_sets, explore
 from a2r.profiles import Profile
@@ -38,7 +38,9 @@ def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     bleu = sacrebleu.BLEU(effective_order=True, tokenize="none")
     rows = []
     for (benchmark, problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(["benchmark", "problem_id", "set"], sort=False):
-        groups = ballot(paths.answer.tolist())
+        answers = paths.answer.tolist()
+        groups = ballot(answers)
+        gold = next((a for a, right in zip(answers, paths.correct, strict=True) if right), None)  # as good as the problem's own
         votes = [len(voters) for voters in groups.values()]
         entropy_ = float(entropy(votes)) if votes else 0.0
         words = [text.split() for text in paths.text]
@@ -52,7 +54,7 @@ def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
                 **{"benchmark": benchmark, "problem_id": problem_id, "set": number},
                 **{
                     "pass1": paths.correct.mean(),
-                    "cons": voted(groups, paths.correct.tolist()),
+                    "cons": majority(answers, gold) if gold else 0.0,
                     "answers": len(votes),
                     "effective answers": np.exp(entropy_),
                 },
@@ -66,13 +68,6 @@ def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def voted(groups: dict[str, list[int]], correct: list[bool]) -> float:
-    """Cons@N of a set from its ballot and its paths' correctness, as `methods.majority`."""
-    most = max(map(len, groups.values()), default=0)
-    winners = [voters for voters in groups.values() if len(voters) == most]
-    return sum(correct[voters[0]] for voters in winners) / len(winners) if winners else 0.0
 
 
 def vendi(counts: list[Counter]) -> float:

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from a2r import stats
 from a2r.outcomes import STATES
+from a2r.transitions import MOVES
 
 PALETTE = {"Pass@1": "#8c8c8c", "Cons": "#0173b2", "A2R": "#d55e00", "Pass@N": "#ffffff", "alone": "#029e73"}
 
@@ -72,7 +73,7 @@ def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
 
 def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int) -> Figure:
     """A2R@N − Cons@N in points by a problem attribute (`groups`: problem_id -> group), one line a model, with intervals."""
-    figure, axes = plt.subplots(figsize=(4.6, 3.0))
+    figure, axes = plt.subplots(figsize=(5.8, 3.0))
     a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
     pairs = list(outcomes.loc[outcomes.method == a2r, ["explorer", "synthesizer"]].drop_duplicates().itertuples(index=False, name=None))
     colours, levels = sns.color_palette("flare", len(pairs)), sorted(groups.unique())
@@ -99,7 +100,7 @@ def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int)
     axes.axhline(0, color="#333333", linewidth=0.8)
     axes.set_xticks(range(len(levels)), [f"{level}\n(n={int((groups == level).sum())})" for level in levels])
     axes.set(xlabel=label, ylabel=f"gain: {a2r} − {cons} (points)")
-    axes.legend(fontsize="small", loc="best")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -316,28 +317,20 @@ def lines(table: pd.DataFrame, x: str, y: str, hue: str, ylabel: str, xlabel: st
     return figure
 
 
-def intervals(table: pd.DataFrame, label: str, value: str, xlabel: str, hue: str | None = None, reference: float | None = None) -> Figure:
+def intervals(table: pd.DataFrame, label: str, value: str, xlabel: str, reference: float | None = None) -> Figure:
     """A forest plot: one row a line of the table, its Interval as a point with a bar; rows without an interval say so."""
     figure, axes = plt.subplots(figsize=(6.2, 0.7 + 0.3 * len(table)))
-    groups = list(table[hue].unique()) if hue else [None]
-    shades = dict(zip(groups, sns.color_palette("colorblind", len(groups)), strict=True))
-    for i, row in enumerate(table.to_dict("records")):
-        v = row[value]
+    for i, v in enumerate(table[value]):
         if not isinstance(v, tuple) or np.isnan(v.estimate):
             axes.annotate("no interval", (0.02, i), xycoords=("axes fraction", "data"), fontsize="x-small", va="center", color="#666666")
             continue
-        axes.errorbar(
-            [v.estimate], [i], xerr=bars([v]), fmt="o", markersize=4.5, elinewidth=1.2, capsize=2.5, color=shades[row[hue] if hue else None]
-        )
+        axes.errorbar([v.estimate], [i], xerr=bars([v]), fmt="o", markersize=4.5, elinewidth=1.2, capsize=2.5, color="#0173b2")
     if reference is not None:
         axes.axvline(reference, color="#333333", linewidth=0.8)
     axes.set_yticks(range(len(table)), table[label], fontsize="small")
     axes.set(xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.35)
     axes.grid(axis="y", visible=False)
-    if hue and len(groups) > 1:
-        handles = [plt.Line2D([], [], marker="o", linestyle="", color=shades[g], label=g) for g in groups]
-        axes.legend(handles=handles, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(groups)))
     return figure
 
 
@@ -380,8 +373,6 @@ def scorecard(table: pd.DataFrame) -> Figure:
 
 def moves(table: pd.DataFrame) -> Figure:
     """Stacked bars: the share of every move, one bar a pair; numbers in the table, so the figure shows shares alone."""
-    from a2r.transitions import MOVES
-
     shades = dict(zip(MOVES, ("#029e73", "#78c8a8", "#c8c8c8", "#d55e00", "#f0b48c"), strict=True))
     figure, axes = plt.subplots(figsize=(1.6 + 0.85 * len(table), 3.0))
     bottom = np.zeros(len(table))

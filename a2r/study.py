@@ -32,7 +32,7 @@ class Study:
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
         plots.style()
-        pd.set_option("display.max_colwidth", None)  # a claim is a sentence, and is shown whole
+        pd.set_option("display.max_colwidth", None, "display.max_rows", None)  # the report is read from paper, where nothing unfolds
 
     def table(self, table: pd.DataFrame, name: str) -> None:
         """Save a table as <study>_<name>.csv and .tex."""

@@ -145,7 +145,8 @@ def power(outcomes: pd.DataFrame, n_paths: int, gains: tuple[float, ...] = (0.01
     for gain in gains:
         try:
             needed = {
-                f"{k} sets": stats.problems_needed(pilot, gain, k, most=most, simulations=200) or f"more than {most}" for k in (1, 4, 16)
+                f"{k} set{'s' * (k > 1)}": stats.problems_needed(pilot, gain, k, most=most, simulations=200) or f"more than {most}"
+                for k in (1, 4, 16)
             }
             rows.append({"gain in points": 100 * gain, **needed, "power at 30 problems": stats.power(pilot, gain, 30, 16)})
         except ValueError:

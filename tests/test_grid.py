@@ -145,6 +145,8 @@ def test_what_was_not_run_says_so_and_has_no_number(lab):
     table = claims.scorecard({}, lab)
     assert (table.verdict.str.startswith("not run (")).all() and (table.n == 0).all()
     assert table.id.tolist() == sorted(table.id) and set(table.id) == {f"C{k}" for k in range(1, 8)}
+    pairs_only = outcomes(lambda e, s: 0.5, n=20).query("explorer != synthesizer")
+    assert claims.scorecard({"symmetric": pairs_only}, lab).verdict[0] == "not run (no model in both roles for A2R@4 in symmetric)"
     lacking = claims.scorecard({"controls": controls(0, 0).query("method != 'Alone@1'")}, lab)
     assert lacking[lacking.id == "C6"].verdict.tolist()[1] == "not run (no Alone@1 in controls)"
 
