@@ -20,8 +20,9 @@ Syntheses = dict[tuple[str, str], pd.DataFrame]
 def run(lab: Profile, problems: pd.DataFrame, explorers: list[str], synthesizers: list[str]) -> tuple[Pools, Syntheses]:
     """Graded pools by explorer and graded syntheses by (explorer, synthesizer), read from the store or sampled."""
     pools = {e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems) for e in explorers}
-    # synthesizer by synthesizer, so that a server has to load each model once
-    pairs = {(e, s): grade(synthesize(lab, s, problems, pools[e]), problems) for s in synthesizers for e in explorers}
+    # synthesizer by synthesizer and the last explorer first, so that a server loads a model for each role at most once
+    in_turn = sorted(synthesizers, key=lambda s: s != explorers[-1])
+    pairs = {(e, s): grade(synthesize(lab, s, problems, pools[e]), problems) for s in in_turn for e in explorers}
     return pools, {(e, s): pairs[e, s] for e in explorers for s in synthesizers}
 
 

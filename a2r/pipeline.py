@@ -138,7 +138,7 @@ def prepare(
     and the requests that would make them.
     """
     model = profile.model(name)
-    sampling = profile.sampling_of(name)
+    sampling = profile.sampling_of(name, role)
     described = json.dumps({**asdict(sampling), "template": model.template, "seed": profile.seed}, sort_keys=True)
     identity = model.identity
     wanted: list[tuple[str, Ask]] = []
@@ -165,7 +165,13 @@ def prepare(
 def generate(profile: Profile, model: Model, role: str, requests: list[Request], rows: dict[str, dict], store: Store) -> None:
     """Have an engine generate `requests` and store every sample as it comes, with a progress bar."""
     by_request = {(row["prompt_sha"], row["index"]): row for row in rows.values()}
-    engine = open_engine(profile.engine, model.location, model.revision, profile.engine_options)
+    if profile.engine == "replay":
+        first = next(iter(rows.values()))
+        raise UserError(
+            f"the store {profile.store_path} lacks {len(rows)} samples of {model.name} as {role}, the first of them sample "
+            f"{first['index']} of problem '{first['problem_id']}'; import them with `a2r store import`, or choose an engine that generates."
+        )
+    engine = open_engine(profile.engine, model.location, model.revision, {**profile.engine_options, **model.engine_options})
     tokens, started = 0, time.monotonic()
     try:
         with tqdm(total=len(by_request), desc=f"{model.name} as {role}", unit="sample", mininterval=1) as bar:

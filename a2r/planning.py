@@ -48,7 +48,7 @@ def plan(lab: Profile) -> pd.DataFrame:
         if len(seen):
             basis, prompt, completion = f"{len(seen)} stored", seen.prompt_tokens.mean(), seen.completion_tokens.mean()
         else:
-            limit = lab.sampling_of(model).max_tokens
+            limit = lab.sampling_of(model, role).max_tokens
             basis, prompt, completion = "assumed", ASSUMED_PROMPT[role], ASSUMED_SHARE[role] * limit
         tokens = {"prompt": round(prompt), "completion": round(completion), "basis": basis, "tokens": round(lack * (prompt + completion))}
         price = prices.loc[model] if model in prices.index else None

@@ -30,6 +30,7 @@ class Model:
     parameters: float | None = None
     sampling: Sampling | None = None
     template: dict = field(default_factory=dict)
+    engine_options: dict = field(default_factory=dict)  # over the profile's
 
     @property
     def location(self) -> str:
@@ -74,6 +75,7 @@ class Profile:
     symmetric: tuple[str, ...]
     efficient: tuple[str, ...]  # explorer, synthesizer, and the large model that claim C3 compares the pair with
     sampling: Sampling = field(default_factory=Sampling)
+    synthesis: dict = field(default_factory=dict)  # what of the sampling is otherwise when a model synthesizes
     n_paths: int = 4
     n_sets: int = 4
     n_syntheses: int = 1
@@ -96,21 +98,29 @@ class Profile:
                 return model
         raise UserError(f"model '{name}' is not in profile '{self.name}'; it has {', '.join(m.name for m in self.models)}.")
 
-    def sampling_of(self, name: str) -> Sampling:
-        return self.model(name).sampling or self.sampling
+    def sampling_of(self, name: str, role: str = "explorer") -> Sampling:
+        """How model `name` samples in a role: its own way or the profile's, as a synthesizer with `synthesis` over it."""
+        return replace(self.model(name).sampling or self.sampling, **(self.synthesis if role == "synthesizer" else {}))
 
     def with_(self, **changes) -> "Profile":
-        """A copy with other values; a `temperature` changes the sampling of every model."""
+        """A copy with other values; `temperature` is that of every model in both roles, `synthesizer_temperature` of the second alone."""
         changes = {key: value for key, value in changes.items() if value is not None}
-        before = {**{f.name: getattr(self, f.name) for f in fields(self)}, "temperature": self.sampling.temperature}
+        before = {f.name: getattr(self, f.name) for f in fields(self)}
+        before["synthesizer_temperature"] = self.synthesis.get("temperature", self.sampling.temperature)
+        if before["synthesizer_temperature"] == self.sampling.temperature:
+            before["temperature"] = self.sampling.temperature
         differing = {key: value for key, value in changes.items() if before.get(key) != value}
-        temperature = changes.pop("temperature", None)
+        temperature, synthesizer_temperature = (changes.pop(key, None) for key in ("temperature", "synthesizer_temperature"))
         if unknown := changes.keys() - {f.name for f in fields(self)}:
             raise UserError(f"a profile has no '{min(unknown)}' to change; it has {', '.join(f.name for f in fields(self))}.")
         profile = replace(self, **changes, changes=tuple(sorted({**dict(self.changes), **differing}.items())))
         if temperature is not None:
             models = tuple(replace(m, sampling=m.sampling and replace(m.sampling, temperature=temperature)) for m in profile.models)
-            profile = replace(profile, models=models, sampling=replace(profile.sampling, temperature=temperature))
+            both = {key: value for key, value in profile.synthesis.items() if key != "temperature"}
+            profile = replace(profile, models=models, sampling=replace(profile.sampling, temperature=temperature), synthesis=both)
+        if synthesizer_temperature is not None:
+            profile = replace(profile, synthesis={**profile.synthesis, "temperature": synthesizer_temperature})
+        _check(replace(profile.sampling, **profile.synthesis), f"profile '{self.name}'")
         _check(profile.sampling, f"profile '{self.name}'")
         return _check(profile, f"profile '{self.name}'")
 
@@ -143,6 +153,8 @@ def load_profile(name: str, study: str | None = None) -> Profile:
         raise UserError(f"{where} names no model; list at least one under 'models'.")
     sampling = raw.get("sampling", {})
     raw["sampling"] = _build(Sampling, sampling, where)
+    if isinstance(raw.setdefault("synthesis", {}), dict):
+        _build(Sampling, {**sampling, **raw["synthesis"]}, where)
     raw["benchmarks"] = tuple(_build(Benchmark, b, where) for b in raw["benchmarks"])
     raw["models"] = tuple(_model(m, sampling, where) for m in raw["models"])
     for kind in ("models", "benchmarks"):

@@ -14,10 +14,10 @@ def run(lab: Profile, problems: pd.DataFrame, pairs: list[tuple[str, str]], size
     """Outcomes of every pair and N, with the column `N`; methods are named Cons@N, Pass@N, A2R@N without the number."""
     frames = []
     pools = {e: grade(explore(lab, e, problems, max(sizes)), problems) for e in dict.fromkeys(e for e, _ in pairs)}
-    for n in sizes:
-        at = lab.with_(n_paths=n, n_sets=min(MOST_SETS, max(sizes) // n))
-        syntheses = {(e, s): grade(synthesize(at, s, problems, pools[e]), problems) for e, s in pairs}
-        for pair, frame in syntheses.items():
+    for pair in pairs:  # pair by pair, so that a server has to load each model once
+        for n in sizes:
+            at = lab.with_(n_paths=n, n_sets=min(MOST_SETS, max(sizes) // n))
+            frame = grade(synthesize(at, pair[1], problems, pools[pair[0]]), problems)
             table = collect(problems, {pair[0]: pools[pair[0]]}, {pair: frame}, prices, at)
             frames.append(table[table.method != "Pass@1"].assign(N=n, pair_synthesizer=pair[1]) if n > 1 else one(table, pair))
     joined = pd.concat(frames, ignore_index=True)

@@ -14,7 +14,8 @@ from a2r.profiles import ROOT, Profile
 
 PACKAGES = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "seaborn", "papermill", "math-verify")
 
-KNOBS = ("n_paths", "n_sets", "n_syntheses", "n_problems", "seed", "temperature")  # in `lab.changes` where they differ from the profile
+# In `lab.changes` where they differ from the profile.
+KNOBS = ("n_paths", "n_sets", "n_syntheses", "n_problems", "seed", "temperature", "synthesizer_temperature")
 
 
 class Study:

@@ -1,8 +1,12 @@
 """A stand-in for a language model, shared by the tests and by the processes that they start and kill."""
 
+import json
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
@@ -86,3 +90,95 @@ def write_profile(folder: Path, **changes) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump({**keys, **changes}))
     return path
+
+
+class FakeServer:
+    """An OpenAI-compatible server in a thread that answers as it is told.
+
+    `behave(request body, how many requests came before with these messages)` returns what to do: a dict as the
+    answer's body, an int as an HTTP status, "drop" to close the connection, "hang" to keep it, "garbage" for a body that
+    is no completion. Without one it completes. `bodies` has every completion request, `most` the highest number at once.
+    """
+
+    def __init__(self, behave=None, models=("m",), key: str | None = None):
+        self.behave, self.models, self.key = behave or (lambda body, before: completion(body)), models, key
+        self.bodies: list[dict] = []
+        self.busy = self.most = 0
+        self.lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def reply(self, status: int, body) -> None:
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def refused(self) -> bool:
+                sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
+                if outer.key is None or sent == outer.key:
+                    return False
+                self.reply(401, {"error": {"message": f"Incorrect API key provided: {sent}"}})
+                return True
+
+            def do_GET(self):
+                if not self.refused():
+                    self.reply(200, {"object": "list", "data": [{"id": m, "object": "model", "owned_by": "fake"} for m in outer.models]})
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.refused():
+                    return
+                with outer.lock:
+                    before = sum(b["messages"] == body["messages"] for b in outer.bodies)
+                    outer.bodies.append(body)
+                    outer.busy += 1
+                    outer.most = max(outer.most, outer.busy)
+                try:
+                    self.act(outer.behave(body, before))
+                finally:
+                    with outer.lock:
+                        outer.busy -= 1
+
+            def act(self, what) -> None:
+                if what == "drop":
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                elif what == "hang":
+                    time.sleep(2)
+                    self.close_connection = True
+                elif what == "garbage":
+                    self.reply(200, b'{"choices": 7}')
+                elif isinstance(what, int):
+                    self.reply(what, {"error": {"message": f"status {what}, asked with {self.headers.get('Authorization')}"}})
+                elif "error" in what:
+                    self.reply(400, what)
+                else:
+                    self.reply(200, what)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def completion(body: dict, messages: list[dict] | None = None, reason: str = "stop", usage: dict | None = None) -> dict:
+    """A completion of `body["n"]` choices: `messages`, or right answers to "What is A + B?"."""
+    if messages is None:
+        a, b = map(int, re.search(r"What is (\d+) \+ (\d+)\?", body["messages"][0]["content"]).groups())
+        right = f"<think>\nadd\n</think>\n\n\\boxed{{{a + b}}}"
+        messages = [{"content": right}] * body.get("n", 1)
+    choices = [{"index": k, "finish_reason": reason, "message": {"role": "assistant", **m}} for k, m in enumerate(messages)]
+    usage = usage or {"prompt_tokens": 10, "completion_tokens": 30 * len(choices), "total_tokens": 10 + 30 * len(choices)}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices, "usage": usage}

