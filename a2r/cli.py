@@ -1,4 +1,4 @@
-"""The command line: `a2r run`, `a2r list`, `a2r plan`, `a2r report`, `a2r lab`."""
+"""The command line: `a2r run`, `list`, `plan`, `check`, `store`, `report`, `lab`."""
 
 import argparse
 import itertools
@@ -23,6 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     plan = commands.add_parser("plan", help="how many generations a profile's studies still need, with tokens and cost; samples nothing")
     plan.add_argument("--profile", default="nano")
+    check = commands.add_parser("check", help="whether a profile's models, problems, engine, keys and disk are there; samples nothing")
+    check.add_argument("--profile", default="nano")
+    store = commands.add_parser("store", help="what a profile's store of samples holds; verify, compact, export or import it")
+    store.add_argument("action", nargs="?", default="show", choices=["show", "verify", "compact", "export", "import"])
+    store.add_argument("file", nargs="?", help="of export and import: one Parquet file")
+    store.add_argument("--profile", default="nano")
     report = commands.add_parser("report", help="one HTML page from the studies that have been run")
     report.add_argument("--profile", default="nano")
     commands.add_parser("list", help="studies with their parameters, and profiles")
@@ -31,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        return {"run": run_studies, "list": list_studies, "plan": plan_studies, "report": write_report, "lab": open_lab}[args.command](args)
+        return COMMANDS[args.command](args)
     except UserError as error:
         print(f"a2r: {error}", file=sys.stderr)
         return 2
@@ -86,6 +92,45 @@ def plan_studies(args: argparse.Namespace) -> int:
     return 0
 
 
+def check_profile(args: argparse.Namespace) -> int:
+    from a2r import checks, profiles
+
+    found = checks.check(profiles.load_profile(args.profile))
+    print("\n".join(f"{'ok  ' if c.ok else 'LACK'}  {c.what:24} {c.said}" for c in found))
+    return 0 if all(c.ok for c in found) else 1
+
+
+def keep_store(args: argparse.Namespace) -> int:
+    from a2r.profiles import load_profile
+    from a2r.store import Store
+
+    folder = load_profile(args.profile).store_path
+    if (args.action in ("export", "import")) != (args.file is not None):
+        raise UserError(f"'a2r store {args.action}' takes {'no' if args.file else 'a'} file.")
+    if args.action not in ("import", "compact") and not folder.exists():
+        raise UserError(f"there is no store {folder} yet; run a study or import one.")
+    with Store(folder, writable=args.action in ("import", "compact")) as store:
+        if args.action == "export":
+            print(f"{store.export(args.file):,} samples in {args.file}")
+        elif args.action == "import":
+            print("{:,} of {:,} samples are new here".format(*store.bring_in(args.file)))
+        elif args.action == "compact":
+            print("{:,} part files are one now, with {:,} samples".format(*store.compact()))
+        else:
+            if args.action == "show":
+                print(store.contents().to_string(index=False, float_format="%.2f"))
+            parts = store.parts()
+            damaged = sorted(folder.glob("*.damaged"))
+            size = sum(size for _, _, size in parts) / 1e6
+            print(
+                f"{folder}: {len(parts)} part files, {size:.1f} MB, {sum(map(len, parts.values())):,} samples, {len(damaged)} damaged files"
+            )
+            for file in damaged:
+                print(f"damaged: {file} (its samples are asked for again; remove it when it is of no use any more)")
+            return int(args.action == "verify" and bool(damaged))
+    return 0
+
+
 def write_report(args: argparse.Namespace) -> int:
     from a2r import report
     from a2r.study import from_root
@@ -114,6 +159,11 @@ def open_lab(args: argparse.Namespace) -> int:
 
     return subprocess.call([sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *args.arguments])
 
+
+COMMANDS = {
+    **{"run": run_studies, "list": list_studies, "plan": plan_studies, "check": check_profile, "store": keep_store},
+    **{"report": write_report, "lab": open_lab},
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,8 +1,12 @@
-"""What the grid of a profile would still cost, before anything is sampled: generations, tokens, money."""
+"""What the grid of a profile would still cost, before anything is sampled: generations, tokens, GPU-hours, money, disk.
+
+A `smoke` of two problems (`a2r run grid --profile P -p n_problems=2`) turns the assumptions into means of stored samples.
+"""
 
 import pandas as pd
 
 from a2r.cost import read_prices
+from a2r.errors import UserError
 from a2r.pipeline import explorer_asks, prepare, synthesizer_asks
 from a2r.problems import load_problems
 from a2r.profiles import Profile
@@ -11,15 +15,17 @@ from a2r.store import Store
 # Used only for a model and role of which the store holds nothing: a share of what the sampling allows.
 ASSUMED_SHARE = {"explorer": 0.5, "synthesizer": 0.25}
 ASSUMED_PROMPT = {"explorer": 200, "synthesizer": 2000}
+BYTES_A_TOKEN = 1.5  # on disk: about four characters of text, compressed to a third
 
 
 def plan(lab: Profile) -> pd.DataFrame:
     """One row a role and model of the full grid (of which the symmetric baseline is a part).
 
     Columns: needed, stored, missing generations; prompt and completion tokens expected of one (`basis`: the mean of the stored
-    ones of this model and role, or an assumption); tokens and cost of the missing ones (nan without a price).
+    ones of this model and role, or an assumption); of the missing ones tokens, GPU-hours (nan where the profile gives the model
+    no `tokens_per_second`), cost (nan without a price) and megabytes on disk.
     """
-    problems = load_problems(lab)
+    problems = expected_problems(lab)
     prices = read_prices(lab.prices)
     with Store(lab.store_path) as store:
         known = store.read()
@@ -53,7 +59,21 @@ def plan(lab: Profile) -> pd.DataFrame:
         tokens = {"prompt": round(prompt), "completion": round(completion), "basis": basis, "tokens": round(lack * (prompt + completion))}
         price = prices.loc[model] if model in prices.index else None
         cost = float("nan") if price is None else lack * (prompt * price.input + completion * price.output) / 1e6
-        rows.append({"role": role, "model": model, "needed": want, "stored": want - lack, "missing": lack, **tokens, "cost": cost})
+        speed, gpus = lab.model(model).tokens_per_second or float("nan"), lab.model(model).gpus
+        rest = {"GPU-hours": gpus * lack * completion / speed / 3600, "cost": cost, "megabytes": lack * completion * BYTES_A_TOKEN / 1e6}
+        rows.append({"role": role, "model": model, "needed": want, "stored": want - lack, "missing": lack, **tokens, **rest})
+    return pd.DataFrame(rows)
+
+
+def expected_problems(lab: Profile) -> pd.DataFrame:
+    """The problems, or, where they are not here yet, as many empty ones as the profile says there are (`problem_id` ends in "?")."""
+    try:
+        return load_problems(lab)
+    except UserError:
+        if not all(b.rows for b in lab.benchmarks):
+            raise
+    sizes = {b.name: min(b.rows, lab.n_problems or b.rows) for b in lab.benchmarks}
+    rows = [{"benchmark": name, "problem_id": f"{name}-{i}?", "question": f"{name} {i}?"} for name, n in sizes.items() for i in range(n)]
     return pd.DataFrame(rows)
 
 
@@ -66,6 +86,10 @@ def described(lab: Profile) -> str:
     )
     total = (
         f"{table.missing.sum():,} of {table.needed.sum():,} generations are missing: about {table.tokens.sum():,} tokens, "
-        f"cost {table.cost.sum(min_count=len(table)):.4g} (nan: a model has no price in {lab.prices})."
+        f"{table['GPU-hours'].sum(min_count=len(table)):.4g} GPU-hours (nan: a model has no tokens_per_second in the profile), "
+        f"cost {table.cost.sum(min_count=len(table)):.4g} (nan: a model has no price in {lab.prices}), "
+        f"{table.megabytes.sum():,.1f} MB on disk."
     )
+    if expected_problems(lab).problem_id.str.endswith("?").all():
+        n += "\nThe problems are not here; the sizes of the benchmarks are those that the profile gives."
     return "\n".join([f"profile {lab.name}: {n}", table.to_string(index=False, float_format="%.4g"), total])

@@ -3,6 +3,10 @@
 Further columns of the source, such as a level or a domain, are kept.
 """
 
+import hashlib
+import json
+from dataclasses import replace
+
 import pandas as pd
 
 from a2r.answers import canonical
@@ -10,6 +14,7 @@ from a2r.errors import UserError
 from a2r.profiles import ROOT, Benchmark, Profile
 
 REQUIRED = ["problem_id", "question", "answer"]
+NO_ANSWERS = {"nan", "inf", "+inf", "-inf", "infinity", "-infinity", "none", "null", "n/a"}
 
 
 def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFrame:
@@ -50,6 +55,8 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
         except (ValueError, OSError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(f"{where} cannot be read ({reason}); give a whole {path.suffix} file.") from error
+    elif path.is_dir():
+        frame = from_hub(replace(benchmark, path=str(path), revision=None), where)
     elif path.suffix in readers or path.exists():
         raise UserError(f"{where} is not there, or not a .parquet, .jsonl or .csv file; give the path of one.")
     else:
@@ -65,7 +72,7 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
 
 
 def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
-    """The rows of a hub data set at its pinned revision."""
+    """The rows of a hub data set at its pinned revision, or of a folder with the files of one."""
     import datasets
 
     try:
@@ -74,7 +81,8 @@ def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{where} is neither a local file nor could it be had from the hub ({reason}); "
-            f"download it as .parquet, .jsonl or .csv and give that file as the benchmark's path."
+            f"where there is a connection, download it and put its rows as data/problems/{benchmark.name}.parquet (or .jsonl, .csv), "
+            "then give that file as the benchmark's path."
         ) from error
 
 
@@ -90,6 +98,11 @@ def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame
         empty = frame[frame[column].str.strip() == ""]
         if len(empty):
             raise UserError(f"{where} has no {column} for problem '{empty.problem_id.iloc[0]}'; fill it in or drop the row.")
+    odd = frame[frame.answer.str.strip().str.lower().isin(NO_ANSWERS)]
+    if len(odd):
+        raise UserError(
+            f"{where} has '{odd.answer.iloc[0]}' as the answer of problem '{odd.problem_id.iloc[0]}'; correct it or drop the row."
+        )
     repeated = frame[frame.problem_id.duplicated()]
     if len(repeated):
         raise UserError(f"{where} has the problem id '{repeated.problem_id.iloc[0]}' more than once; make the ids unique.")
@@ -100,8 +113,19 @@ def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame
                 f"{where} has the answer '{odd.answer.iloc[0]}' for problem '{odd.problem_id.iloc[0]}', which is no integer; "
                 f"correct it, or set integer_answers to false."
             )
+    if benchmark.sha256 is not None and (sha256 := content(frame)) != benchmark.sha256:
+        raise UserError(
+            f"{where} has other questions or answers than those that the profile names (sha256 {sha256}); "
+            "take the copy that the results to compare with were made on, or set sha256 to that."
+        )
     order = ["benchmark", *REQUIRED]
     return frame[order + [c for c in frame.columns if c not in order]]
+
+
+def content(problems: pd.DataFrame) -> str:
+    """A hash of what is asked and answered, whatever the file's form, ids and order: copies of a benchmark differ in single rows."""
+    pairs = sorted((" ".join(p.question.split()), canonical(p.answer)) for p in problems.itertuples())
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
 
 def as_text(value) -> str:

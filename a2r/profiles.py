@@ -31,6 +31,8 @@ class Model:
     sampling: Sampling | None = None
     template: dict = field(default_factory=dict)
     engine_options: dict = field(default_factory=dict)  # over the profile's
+    tokens_per_second: float | None = None  # what one server of it writes, all requests together; for plans
+    gpus: int = 1  # that such a server takes
 
     @property
     def location(self) -> str:
@@ -60,6 +62,7 @@ class Benchmark:
     split: str = "train"
     columns: dict = field(default_factory=dict)  # ours -> theirs
     rows: int | None = None
+    sha256: str | None = None  # of `problems.content`
     integer_answers: bool = False
 
 
@@ -224,7 +227,8 @@ def _build(kind: type, values: dict, where: str):
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping", tuple: "a list"}
 LIMITS = {
     **dict.fromkeys(
-        ("n_paths", "n_sets", "n_syntheses", "n_problems", "rows", "max_tokens", "parameters"), (lambda v: v >= 1, "at least 1")
+        ("n_paths", "n_sets", "n_syntheses", "n_problems", "rows", "max_tokens", "parameters", "gpus", "tokens_per_second"),
+        (lambda v: v >= 1, "at least 1"),
     ),
     "temperature": (lambda v: 0 <= v < math.inf, "0 (greedy) or more"),
     "top_p": (lambda v: 0 < v <= 1, "above 0 and at most 1"),

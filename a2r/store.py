@@ -21,6 +21,7 @@ from a2r.errors import UserError
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
+ABANDONED_SECONDS = 3600.0  # a temporary file this old has no writer any more
 
 # One row a generated text. Nothing that can be recomputed is here: the thinking split, the extracted
 # answer and its correctness are derived from `text`.
@@ -108,15 +109,15 @@ class Store:
         with self._lock:
             if self._buffer:
                 self._timer.cancel()
-                self._write()
+                self._write(pa.Table.from_pylist(self._buffer, schema=SCHEMA))
                 self._buffer = []
 
-    def _write(self) -> None:
+    def _write(self, table: pa.Table) -> None:
         name = f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
         partial = self.folder / f".{name}.tmp"
         try:
             with partial.open("wb") as file:
-                pq.write_table(pa.Table.from_pylist(self._buffer, schema=SCHEMA), file, compression="zstd", write_page_checksum=True)
+                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
                 file.flush()
                 os.fsync(file.fileno())
             partial.rename(self.folder / name)
@@ -130,23 +131,7 @@ class Store:
     def read(self) -> pd.DataFrame:
         """All samples, one row an id; where an id was asked for again after a failure, the row that succeeded."""
         self.flush()
-        parts, read = {}, _READ.setdefault(self.folder, {})
-        for part in sorted(self.folder.glob("*.parquet")):
-            try:
-                stat = part.stat()
-                stamp = (part.name, stat.st_mtime_ns, stat.st_size)
-                if stamp not in read:
-                    table = pq.read_table(part, schema=SCHEMA, page_checksum_verification=True)
-                    if any(column.null_count for column in table.columns):
-                        raise pa.ArrowInvalid("values are missing")
-                    read[stamp] = table.to_pandas()
-                parts[stamp] = read[stamp]
-            except FileNotFoundError:
-                continue  # another process found it damaged first
-            except (pa.ArrowException, OSError, ValueError) as error:
-                if isinstance(error, OSError) and error.errno:  # the file may be sound: no permission, too many open files
-                    raise UserError(f"the part file {part} cannot be read ({error.strerror}); make it readable and run again.") from error
-                self._set_aside(part, str(error).splitlines()[0])
+        parts = self.parts()
         before, frame = _WHOLE.get(self.folder, (None, None))
         if before != list(parts):
             _READ[self.folder] = parts
@@ -155,6 +140,82 @@ class Store:
             frame = frame.set_index("id", drop=False).rename_axis(None)
             _WHOLE[self.folder] = (list(parts), frame)
         return frame.copy(deep=False)
+
+    def parts(self) -> dict[tuple, pd.DataFrame]:
+        """The sound part files as (name, time of change, bytes) -> samples; damaged ones are set aside."""
+        parts, read, complete = {}, _READ.setdefault(self.folder, {}), False
+        while not complete:
+            complete = True
+            for part in sorted(self.folder.glob("*.parquet")):
+                try:
+                    stat = part.stat()
+                    stamp = (part.name, stat.st_mtime_ns, stat.st_size)
+                    parts[stamp] = read[stamp] = read[stamp] if stamp in read else read_part(part)
+                except FileNotFoundError:
+                    complete, parts = False, {}  # another process set it aside, or put it into a larger one: look again
+                except (pa.ArrowException, OSError, ValueError) as error:
+                    if isinstance(error, OSError) and error.errno:  # the file may be sound: no permission, too many open files
+                        reason = error.strerror
+                        raise UserError(f"the part file {part} cannot be read ({reason}); make it readable and run again.") from error
+                    self._set_aside(part, str(error).splitlines()[0])
+        return parts
+
+    def compact(self) -> tuple[int, int]:
+        """Put all parts into one; returns how many there were and how many samples they have. Safe beside other processes.
+
+        The old parts go only when the new one is on disk. Every row is kept but those that are in there twice.
+        """
+        self.flush()
+        parts = self.parts()
+        if len(parts) > 1:
+            frame = pd.concat(parts.values(), ignore_index=True).drop_duplicates(["id", "error", "time"])
+            self._write(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False))
+            for name, *_ in parts:
+                with suppress(FileNotFoundError):
+                    (self.folder / name).unlink()
+        for partial in self.folder.glob(".*.tmp"):  # of writers that were killed
+            if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
+                partial.unlink()
+        return len(parts), len(self.read())
+
+    def export(self, file: str | Path) -> int:
+        """Write all samples to one Parquet file that another store can `bring_in`; returns how many."""
+        frame, path = self.read(), Path(file)
+        partial = path.with_name(f".{path.name}.tmp")
+        try:
+            pq.write_table(
+                pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), partial, compression="zstd", write_page_checksum=True
+            )
+            partial.rename(path)
+        except OSError as error:
+            raise UserError(f"the samples cannot be written to {path} ({error.strerror}); give a file in a folder with room.") from error
+        return len(frame)
+
+    def bring_in(self, file: str | Path) -> tuple[int, int]:
+        """Take the samples of an exported file that are not here yet; returns how many those are, and how many the file has.
+
+        UserError, and nothing taken, for a file that is damaged or no export.
+        """
+        try:
+            frame = read_part(Path(file))
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise UserError(f"{file} is not a whole export of a store ({str(error).splitlines()[0]}); export it again.") from error
+        known = self.read()
+        new = frame[~frame.id.isin(known.index[known.error == ""])]
+        if len(new):
+            self._write(pa.Table.from_pandas(new, schema=SCHEMA, preserve_index=False))
+        return len(new), len(frame)
+
+    def contents(self) -> pd.DataFrame:
+        """What is here, a row a model, role and benchmark: samples, failed ones, tokens in millions, megabytes of text."""
+        groups = self.read().groupby(["model", "revision", "role", "benchmark"], sort=True)
+        return groups.agg(
+            samples=("id", "size"),
+            failed=("error", lambda e: int((e != "").sum())),
+            prompt=("prompt_tokens", lambda t: t.sum() / 1e6),
+            completion=("completion_tokens", lambda t: t.sum() / 1e6),
+            megabytes=("text", lambda t: t.str.len().sum() / 1e6),
+        ).reset_index()
 
     def _set_aside(self, part: Path, reason: str) -> None:
         aside = part.with_suffix(".damaged")
@@ -169,3 +230,11 @@ class Store:
         log.warning(
             "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again.", part, reason, aside.name
         )
+
+
+def read_part(part: Path) -> pd.DataFrame:
+    """The samples of a Parquet file of the store's form; ArrowException, ValueError or OSError for anything else."""
+    table = pq.read_table(part, schema=SCHEMA, page_checksum_verification=True)
+    if any(column.null_count for column in table.columns):
+        raise pa.ArrowInvalid("values are missing")
+    return table.to_pandas()

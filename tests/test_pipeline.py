@@ -144,6 +144,69 @@ def test_a_killed_process_loses_only_its_last_moment(lab, problems, use, tmp_pat
     assert pool.text.tolist() == explore(replace(lab, store=lab.store + "-other"), "a", problems, 40).text.tolist()
 
 
+# Forks a child for each of 20 random moments; the child runs both stages, notes what it asks for, and is killed.
+KILLED_AGAIN = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from fakes import FakeEngine
+import a2r.pipeline, a2r.store
+a2r.store.FLUSH_SECONDS = 0.02
+folder = Path(sys.argv[2])
+log, asked = folder / "log", folder / "asked"
+lab = a2r.load_profile(str(folder / "tiny.yaml")).with_(n_sets=20)
+problems = a2r.load_problems(lab)
+
+class Noting(FakeEngine):
+    def generate(self, requests):
+        requests = list(requests)
+        with asked.open("a") as file:
+            file.writelines(f"{r.key} {i}\\n" for r in requests for i in r.indices)
+        return super().generate(requests)
+
+rng = random.Random(0)
+for _ in range(20):
+    log.write_text("")
+    asked.write_text("")
+    known = a2r.store.Store(lab.store_path).read()
+    stored = {f"{sha} {index}" for sha, index in zip(known.prompt_sha, known["index"])}
+    child = os.fork()
+    if not child:
+        a2r.pipeline.open_engine = lambda *_, **__: Noting(pause=0.004, log=log)
+        pool = a2r.explore(lab, "a", problems, 80)
+        a2r.synthesize(lab, "b", problems, pool)
+        os._exit(0)
+    moment, ended = rng.randint(0, 25), os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while log.read_text().count("\\n") < moment and os.waitid(os.P_PID, child, ended) is None:
+        time.sleep(0.001)
+    time.sleep(0.02 * rng.random())
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    again = stored & set(asked.read_text().split("\\n"))
+    print(json.dumps({"code": os.waitstatus_to_exitcode(status), "stored": len(stored), "again": len(again)}), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_twenty_kills_change_nothing_in_the_tables(lab, problems, use, tmp_path):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", KILLED_AGAIN, str(root / "tests"), str(tmp_path)]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=240)
+    assert out.returncode == 0, out.stderr
+    kills = [json.loads(line) for line in out.stdout.splitlines()]
+    assert len(kills) == 20 and sum(kill["code"] == -9 for kill in kills) >= 15, "nearly all of them in the middle"
+    assert [kill["again"] for kill in kills] == [0] * 20, "nothing that was stored is asked for again"
+    assert kills[-1]["stored"] > 100
+
+    def table(lab) -> pd.DataFrame:
+        use()
+        pool = explore(lab, "a", problems, 80)
+        return outcomes(problems, pool, read_prices(lab.prices), synthesize(lab, "b", problems, pool), lab.n_paths, lab.n_sets)
+
+    disturbed, whole = (table(replace(lab.with_(n_sets=20), store=lab.store + other)) for other in ("", "-other"))
+    pd.testing.assert_frame_equal(disturbed, whole)
+
+
 def test_failed_samples_are_kept_counted_and_asked_again(lab, problems, use):
     use(FakeEngine(errors=lambda request, index: "server said no" if index in (2, 5) else ""))
     graded = grade(explore(lab, "a", problems, 8), problems)

@@ -2,13 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from fakes import write_profile
 
 from a2r import UserError, load_problems, load_profile
-from a2r.problems import as_text, read
+from a2r.answers import canonical
+from a2r.problems import as_text, content, read
 from a2r.profiles import Benchmark
 
 ROWS = [
@@ -127,7 +130,7 @@ def test_files_that_are_something_else(tmp_path, suffix):
     assert re.fullmatch(rf"cannot be read \(.+\); give a whole {suffix} file\.", refused(Benchmark("set", str(path))))
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "missing.csv", "missing.parquet", "there.txt", "."])
+@pytest.mark.parametrize("name", ["missing.jsonl", "missing.csv", "missing.parquet", "there.txt"])
 def test_files_that_are_not_there_or_of_another_kind(tmp_path, name):
     (tmp_path / "there.txt").write_text("text")
     assert "is not there, or not a .parquet, .jsonl or .csv file; give the path of one." in refused(Benchmark("set", str(tmp_path / name)))
@@ -136,7 +139,8 @@ def test_files_that_are_not_there_or_of_another_kind(tmp_path, name):
 @pytest.mark.parametrize("name", ["nobody/nothing", "nothing-at-all", "data/problems/none.json"])
 def test_offline_a_hub_data_set_is_refused_in_one_sentence(name):
     sentence = refused(Benchmark("set", name, revision="0123abc"))
-    assert "is neither a local file nor could it be had from the hub" in sentence and "download it as .parquet" in sentence
+    assert "is neither a local file nor could it be had from the hub" in sentence
+    assert "put its rows as data/problems/set.parquet (or .jsonl, .csv), then give that file" in sentence
 
 
 def test_a_hub_data_set_is_read_at_its_revision(monkeypatch):
@@ -149,6 +153,60 @@ def test_a_hub_data_set_is_read_at_its_revision(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     frame = read(Benchmark("set", "some/set", revision="0123abc", split="test"))
     assert frame.drop(columns="benchmark").to_dict("records") == ROWS
+
+
+def hub_folder(folder: Path, rows: list[dict], kind: str) -> Path:
+    """A data set as the hub lays one out: a card that says where the splits are, and data files."""
+    (folder / "data").mkdir(parents=True)
+    file = folder / "data" / f"test-00000-of-00001.{kind}"
+    if kind == "parquet":
+        pd.DataFrame(rows).to_parquet(file)
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    configs = f"configs:\n- config_name: default\n  data_files:\n  - split: test\n    path: data/test-*.{kind}\n"
+    (folder / "README.md").write_text(f"---\n{configs}---\n# A data set\n")
+    return folder
+
+
+AIME = {  # each as it stands on the hub: its columns and kinds of values
+    "aime24": [{"id": 60 + i, "problem": f"P{i}", "solution": "S", "answer": f"{i:03d}", "url": "u", "year": "2024"} for i in range(30)],
+    "aime25": [{"id": str(i), "problem": f"P{i}", "answer": str(i)} for i in range(30)],
+    "beyondaime": [{"problem": f"P{i}", "answer": i} for i in range(100)],
+}
+
+
+@pytest.mark.parametrize("name", AIME)
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_the_benchmarks_of_the_paper_as_the_hub_lays_them_out(tmp_path, name, kind, monkeypatch):
+    """The real `datasets` code on local files of the hub's layout, with the profile's own entry but for the path and the content's hash."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (entry,) = (b for b in load_profile("paper").benchmarks if b.name == name)
+    entry = replace(entry, path=str(hub_folder(tmp_path / name, AIME[name], kind)), split="test", sha256=None)
+    frame = read(entry)
+    assert frame.question.tolist() == [f"P{i}" for i in range(entry.rows)] and frame.problem_id.is_unique
+    assert [canonical(a) for a in frame.answer] == [str(i) for i in range(entry.rows)]
+    with pytest.raises(UserError, match=rf"has {entry.rows} rows instead of {entry.rows + 1}"):
+        read(replace(entry, rows=entry.rows + 1))
+    with pytest.raises(UserError, match="could it be had from the hub"):
+        read(replace(entry, split="no-such-split"))
+
+
+def test_another_copy_of_a_benchmark_is_told_by_its_content(tmp_path):
+    rows = [{"problem_id": str(i), "question": f"Q {i}", "answer": str(i)} for i in range(3)]
+    same = [{"problem_id": f"x{i}", "question": f"Q  {i}", "answer": f"0{i}"} for i in (2, 0, 1)]
+    wrong = [*rows[:2], {**rows[2], "answer": "384"}]
+    sha256 = content(read(write(tmp_path, rows, ".jsonl")))
+    (tmp_path / "b").mkdir()
+    assert len(read(replace(write(tmp_path / "b", same, ".csv"), sha256=sha256))) == 3, "form, ids, order and zeros do not matter"
+    assert "has other questions or answers than those that the profile names" in refused(
+        replace(write(tmp_path / "b", wrong, ".parquet"), sha256=sha256)
+    )
+
+
+@pytest.mark.parametrize("answer", ["nan", "inf", "-Infinity", "None", " NULL "])
+def test_an_answer_that_is_no_answer_is_refused(tmp_path, answer):
+    rows = [{"problem_id": "p", "question": "?", "answer": answer}]
+    assert f"has '{answer}' as the answer of problem 'p'" in refused(write(tmp_path, rows, ".jsonl"))
 
 
 @pytest.mark.parametrize(("wanted", "rows"), [(1, [0]), (2, [0, 5]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (10, range(10)), (99, range(10))])

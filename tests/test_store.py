@@ -1,6 +1,7 @@
 """Samples on disk: nothing that was written is lost, nothing damaged is believed."""
 
 import logging
+import os
 import random
 import time
 from pathlib import Path
@@ -243,3 +244,83 @@ def test_two_writers_share_a_folder(tmp_path):
             one.flush()
             assert len(two.read()) == 2 * i + 2, "each sees what the other wrote, and its own"
     assert sorted(Store(tmp_path).read().id) == ["one0", "one1", "one2", "two0", "two1", "two2"]
+
+
+def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(a.sort_index(), b.sort_index())
+
+
+def test_compact_keeps_every_row_in_one_part(tmp_path):
+    fill(tmp_path, *"abc")
+    with Store(tmp_path) as samples:
+        samples.add(row("d", error="first", time=1.0))
+    with Store(tmp_path) as samples:
+        samples.add(row("d", time=2.0))
+    (tmp_path / ".1-2-3.parquet.tmp").write_text("of a writer that was killed")
+    (tmp_path / ".4-5-6.parquet.tmp").write_text("of one that is at it")
+    os.utime(tmp_path / ".1-2-3.parquet.tmp", (0, 0))
+    before = Store(tmp_path).read()
+    assert Store(tmp_path).compact() == (5, 4)
+    assert len(parts(tmp_path)) == 1 and [p.name for p in tmp_path.glob(".*")] == [".4-5-6.parquet.tmp"]
+    same(Store(tmp_path).read(), before)
+    assert len(store.read_part(parts(tmp_path)[0])) == 5, "the failed one is a fact too"
+    assert Store(tmp_path).compact() == (1, 4)
+
+
+def test_a_reader_beside_a_compaction_sees_everything(tmp_path, monkeypatch):
+    """The parts go between listing and reading."""
+    fill(tmp_path, *"abcd")
+    real, once = store.read_part, []
+
+    def interrupted(part):
+        if not once:
+            once.append(part)
+            Store(tmp_path).compact()
+        return real(part)
+
+    monkeypatch.setattr(store, "read_part", interrupted)
+    store._READ.clear()
+    assert sorted(Store(tmp_path).read().index) == list("abcd")
+
+
+def test_an_export_can_be_brought_into_another_store(tmp_path):
+    here, there, file = tmp_path / "here", tmp_path / "there", tmp_path / "all.parquet"
+    fill(here, *"abc")
+    fill(there, "c", "d")
+    assert Store(here).export(file) == 3
+    assert Store(there).bring_in(file) == (2, 3)
+    assert sorted(Store(there).read().index) == list("abcd")
+    assert Store(there).bring_in(file) == (0, 3) and len(parts(there)) == 3
+    same(Store(there).read().loc[["a", "b"]], Store(here).read().loc[["a", "b"]])
+
+
+def test_a_failed_sample_is_replaced_by_an_imported_one(tmp_path):
+    here, there, file = tmp_path / "here", tmp_path / "there", tmp_path / "all.parquet"
+    fill(here, "a")
+    with Store(there) as samples:
+        samples.add(row("a", error="timeout"))
+    Store(here).export(file)
+    assert Store(there).bring_in(file) == (1, 1) and Store(there).read().error.tolist() == [""]
+
+
+@pytest.mark.parametrize("content", [b"no parquet", b"", "other columns", None], ids=["text", "empty", "columns", "missing"])
+def test_what_is_no_export_is_refused_and_nothing_taken(tmp_path, content):
+    file = tmp_path / "file.parquet"
+    if content == "other columns":
+        pd.DataFrame({"id": ["a"], "text": ["b"]}).to_parquet(file)
+    elif content is not None:
+        file.write_bytes(content)
+    samples = Store(tmp_path / "store")
+    with pytest.raises(UserError, match="is not a whole export of a store"):
+        samples.bring_in(file)
+    assert not parts(tmp_path / "store")
+
+
+def test_the_contents_are_counted(tmp_path):
+    with Store(tmp_path) as samples:
+        samples.add(row("a", model="m", role="explorer", prompt_tokens=10, completion_tokens=100, text="x" * 500))
+        samples.add(row("b", model="m", role="explorer", prompt_tokens=10, completion_tokens=300, text="x" * 500))
+        samples.add(row("c", model="m", role="synthesizer", error="timeout", prompt_tokens=0, completion_tokens=0))
+    table = Store(tmp_path).contents().set_index("role")
+    assert table.loc["explorer", ["samples", "failed"]].tolist() == [2, 0] and table.loc["synthesizer", "failed"] == 1
+    assert table.loc["explorer", ["prompt", "completion", "megabytes"]].tolist() == pytest.approx([2e-5, 4e-4, 1e-3])
