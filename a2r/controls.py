@@ -12,6 +12,7 @@ from a2r.answers import answer_component, extract
 from a2r.cost import price
 from a2r.methods import majority
 from a2r.outcomes import grade
+from a2r.outcomes import outcomes as baselines
 from a2r.pipeline import cut_sets, derive_seed, explore, synthesize
 from a2r.profiles import Profile
 
@@ -94,13 +95,28 @@ def pool(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame:
     return grade(explore(lab, explorer, problems, lab.n_paths * max(2, lab.n_sets)), problems)
 
 
+def at_synthesis_temperature(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame | None:
+    """The explorer's graded pool at the temperature of the syntheses (None where it is its own): A2R's baselines have the same choice."""
+    temperature = lab.sampling_of(explorer, "synthesizer").temperature
+    if temperature == lab.sampling_of(explorer).temperature:
+        return None
+    return grade(explore(lab.with_(temperature=temperature), explorer, problems, lab.n_paths * lab.n_sets), problems)
+
+
 def outcomes(
-    lab: Profile, problems: pd.DataFrame, pool: pd.DataFrame, kinds: dict[str, pd.DataFrame], moves: pd.DataFrame, prices: pd.DataFrame
+    lab: Profile,
+    problems: pd.DataFrame,
+    pool: pd.DataFrame,
+    kinds: dict[str, pd.DataFrame],
+    moves: pd.DataFrame,
+    prices: pd.DataFrame,
+    cooler: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The controls of one pair as outcomes (benchmark, problem_id, explorer, synthesizer, set, method, correct, cost).
 
     Methods: one a context ("A2R@4", "Alone@1", "Foreign@4", ...), "Selection@N" (`transitions.selection`: what the same
-    syntheses score if they may only choose among their references), and "Cons@k" with the k whose cost is nearest to A2R's.
+    syntheses score if they may only choose among their references), "Cons@k" with the k whose cost is nearest to A2R's, and, given
+    the pool `at_synthesis_temperature`, "Pass@1 at T=..." and "Cons@N at T=..." of it.
     """
     n, explorer = lab.n_paths, "+".join(dict.fromkeys(pool.model))
     paid = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(["problem_id", "set"]).cost.sum()
@@ -115,6 +131,10 @@ def outcomes(
     columns = ["benchmark", "problem_id", "explorer", "synthesizer", "set", "method", "correct", "cost"]
     table = table.astype({"correct": float})[columns]
     votes = matched_votes(lab, problems, pool, table[table.method == f"A2R@{n}"].cost.mean(), prices)
+    if cooler is not None:
+        suffix = f" at T={lab.sampling_of(explorer, 'synthesizer').temperature:g}"
+        base = baselines(problems, cooler, prices, n_paths=n, n_sets=lab.n_sets)
+        votes = pd.concat([votes, base[base.method.isin(["Pass@1", f"Cons@{n}"])].assign(method=lambda b: b.method + suffix)])
     return pd.concat([table, votes.assign(synthesizer=table.synthesizer.iloc[0])], ignore_index=True)[columns]
 
 

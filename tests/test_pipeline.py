@@ -48,6 +48,14 @@ def test_a_second_run_samples_nothing(lab, problems, use):
         pd.testing.assert_frame_equal(a, b)
 
 
+def test_another_temperature_of_the_syntheses_leaves_the_paths(lab, problems, use):
+    use()
+    road(lab, problems)
+    engine = use()
+    road(lab.with_(synthesizer_temperature=0.2), problems)
+    assert len(engine.asked) == 6 and {r.sampling.temperature for r in engine.requests} == {0.2}
+
+
 def test_more_paths_ask_only_for_the_further_ones(lab, problems, use):
     use()
     few = explore(lab, "a", problems, 3)

@@ -86,6 +86,39 @@ def test_keys_and_names_that_do_not_fit(tmp_path, changes, sentence):
     assert re.search(f"profile .*tiny.yaml {sentence}", refused(write_profile(tmp_path, **changes)))
 
 
+def test_syntheses_may_be_sampled_otherwise(tmp_path):
+    models = [{"name": "a", "path": "a", "sampling": {"top_k": 20}}, {"name": "b", "path": "b"}]
+    keys = {"models": models, "sampling": {"temperature": 1.0}, "synthesis": {"temperature": 0.3, "max_tokens": 99}}
+    lab = load_profile(str(write_profile(tmp_path, **keys)))
+    assert lab.sampling_of("a") == Sampling(1.0, top_k=20)
+    assert lab.sampling_of("a", "synthesizer") == Sampling(0.3, top_k=20, max_tokens=99)
+
+    def temperatures(lab) -> tuple[float, float]:
+        return lab.sampling_of("a").temperature, lab.sampling_of("b", "synthesizer").temperature
+
+    assert temperatures(lab.with_(temperature=0.7)) == (0.7, 0.7), "of both roles"
+    assert lab.with_(temperature=0.7).sampling_of("b", "synthesizer").max_tokens == 99
+    assert temperatures(lab.with_(synthesizer_temperature=0.5)) == (1.0, 0.5)
+    assert temperatures(lab.with_(temperature=0.7, synthesizer_temperature=0.5)) == (0.7, 0.5)
+    assert dict(lab.with_(synthesizer_temperature=0.3).changes) == {}, "it is that already"
+    assert dict(lab.with_(temperature=1.0).changes) == {"temperature": 1.0}, "the syntheses change"
+    with pytest.raises(UserError, match="temperature is -1"):
+        lab.with_(synthesizer_temperature=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("synthesis", "what"),
+    [
+        ({"heat": 1}, "unknown key 'heat' for a sampling"),
+        ({"top_p": 2}, "top_p is 2"),
+        ("cold", "synthesis is 'cold'; it has to be a mapping"),
+    ],
+)
+def test_a_synthesis_that_makes_no_sense(tmp_path, synthesis, what):
+    with pytest.raises(UserError, match=what):
+        load_profile(str(write_profile(tmp_path, synthesis=synthesis)))
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
