@@ -69,7 +69,7 @@ def weights(model: Model) -> Check:
 def server(lab: Profile, model: Model) -> Check:
     """Whether the server answers, takes the key and serves the model."""
     try:
-        engine = open_engine("openai", model.location, model.revision, {**lab.engine_options, **model.engine_options})
+        engine = open_engine("openai", model.location, model.revision, lab.engine_options_of(model.name, "openai"))
     except UserError as error:
         return Check(f"model {model.name}", False, str(error))
     return Check(f"model {model.name}", True, f"{engine.model} at {', '.join(engine.urls)}")
@@ -88,11 +88,9 @@ def machine(lab: Profile, engine: str) -> Check:
         if on_cpu():
             return Check(what, True, f"{installed()}, on the CPU: for tests, not for large models")
         gpus = torch.cuda.device_count()
-        needed = max(
-            o.get("tensor_parallel_size", 1) * o.get("data_parallel_size", 1)
-            for o in ({**lab.engine_options, **m.engine_options} for m in lab.models)
-        )
-        if gpus < needed and lab.engine_options.get("distributed_executor_backend") != "ray":
+        options = [{**lab.server, **m.server} for m in lab.models]
+        needed = max(o.get("tensor_parallel_size", 1) * o.get("data_parallel_size", 1) for o in options)
+        if gpus < needed and lab.server.get("distributed_executor_backend") != "ray":
             return Check(what, False, f"a model of the profile wants {needed} GPUs and there are {gpus}; lower tensor_parallel_size.")
         return Check(what, True, f"{installed()}, {gpus} GPUs")
     if engine == "transformers":

@@ -17,7 +17,7 @@ from tqdm import tqdm  # not tqdm.auto: its widgets would not show when papermil
 
 from a2r import prompts
 from a2r.answers import answer_component
-from a2r.engines import Request, open_engine
+from a2r.engines import Request, automatic, open_engine
 from a2r.errors import UserError
 from a2r.profiles import Model, Profile
 from a2r.store import Store
@@ -171,7 +171,8 @@ def generate(profile: Profile, model: Model, role: str, requests: list[Request],
             f"the store {profile.store_path} lacks {len(rows)} samples of {model.name} as {role}, the first of them sample "
             f"{first['index']} of problem '{first['problem_id']}'; import them with `a2r store import`, or choose an engine that generates."
         )
-    engine = open_engine(profile.engine, model.location, model.revision, {**profile.engine_options, **model.engine_options})
+    kind = automatic() if profile.engine == "auto" else profile.engine
+    engine = open_engine(kind, model.location, model.revision, profile.engine_options_of(model.name, kind))
     tokens, started = 0, time.monotonic()
     try:
         with tqdm(total=len(by_request), desc=f"{model.name} as {role}", unit="sample", mininterval=1) as bar:

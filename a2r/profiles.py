@@ -31,6 +31,7 @@ class Model:
     sampling: Sampling | None = None
     template: dict = field(default_factory=dict)
     engine_options: dict = field(default_factory=dict)  # over the profile's
+    server: dict = field(default_factory=dict)  # over the profile's
     tokens_per_second: float | None = None  # what one server of it writes, all requests together; for plans
     gpus: int = 1  # that such a server takes
 
@@ -86,6 +87,7 @@ class Profile:
     seed: int = 0
     engine: str = "transformers"
     engine_options: dict = field(default_factory=dict)
+    server: dict = field(default_factory=dict)  # vLLM's engine arguments, where the engine is vllm
     prices: str = "data/prices.csv"
     store: str = "runs/samples"
     figures: str = "figures"  # tables and figures go into a folder in it, by the profile's name
@@ -104,6 +106,12 @@ class Profile:
     def sampling_of(self, name: str, role: str = "explorer") -> Sampling:
         """How model `name` samples in a role: its own way or the profile's, as a synthesizer with `synthesis` over it."""
         return replace(self.model(name).sampling or self.sampling, **(self.synthesis if role == "synthesizer" else {}))
+
+    def engine_options_of(self, name: str, engine: str) -> dict:
+        """What `engine` is opened with for model `name`."""
+        model = self.model(name)
+        server = {"server": {**self.server, **model.server}} if engine == "vllm" else {}
+        return {**self.engine_options, **model.engine_options, **server}
 
     def with_(self, **changes) -> "Profile":
         """A copy with other values; `temperature` is that of every model in both roles, `synthesizer_temperature` of the second alone."""

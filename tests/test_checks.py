@@ -66,12 +66,12 @@ def test_vllm_that_is_not_installed_and_gpus_that_are_not_there(whole, monkeypat
     assert said(replace(whole, engine="vllm"))["engine vllm"][1].startswith("vLLM is not installed")
     monkeypatch.setattr("a2r.engines.vllm.installed", lambda: "vllm 1")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    lab = replace(whole, engine="vllm", engine_options={"tensor_parallel_size": 4})
+    lab = replace(whole, engine="vllm", server={"tensor_parallel_size": 4})
     assert said(lab)["engine vllm"] == (
         False,
         "a model of the profile wants 4 GPUs and there are 1; lower tensor_parallel_size.",
     )
-    assert said(replace(lab, engine_options={**lab.engine_options, "distributed_executor_backend": "ray"}))["engine vllm"][0]
+    assert said(replace(lab, server={**lab.server, "distributed_executor_backend": "ray"}))["engine vllm"][0]
 
 
 def test_a_disk_without_room(whole, monkeypatch):

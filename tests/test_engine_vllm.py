@@ -56,7 +56,7 @@ def requests(n: int, role: str, sampling: Sampling, samples: int = 1) -> list[Re
 
 
 def tokens(model: str, engine: str, asked: list[Request]) -> dict[tuple[str, int], str]:
-    made = open_engine(engine, str(MODELS / model), options=OPTIONS if engine == "vllm" else {"threads": 2})
+    made = open_engine(engine, str(MODELS / model), options={"server": OPTIONS} if engine == "vllm" else {"threads": 2})
     try:
         found = {(g.key, g.index): g for g in made.generate(asked)}
     finally:
@@ -151,7 +151,7 @@ def test_a_killed_server_loses_nothing_that_was_finished(tmp_path):
     """Both stages through one server; it is killed in the middle of the first, and the next run goes on."""
     nano = load_profile("nano")
     models = [{"name": "a", "path": str(MODELS / "nano-32"), "parameters": 1.0}]
-    keys = {"models": models, "engine": "vllm", "engine_options": {**OPTIONS, "concurrency": 2}, "sampling": {"max_tokens": 200}}
+    keys = {"models": models, "engine": "vllm", "engine_options": {"concurrency": 2}, "server": OPTIONS, "sampling": {"max_tokens": 200}}
     lab = load_profile(str(write_profile(tmp_path, **keys)))
     lab = replace(lab, benchmarks=nano.benchmarks, n_problems=60)
     problems = load_problems(lab)

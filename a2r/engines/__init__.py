@@ -74,13 +74,9 @@ class Engine(Protocol):
 
 
 def open_engine(kind: str, model: str, revision: str | None = None, options: dict | None = None) -> Engine:
-    """The engine `kind` on `model` (a local folder or hub id). EngineError for an unknown kind or option.
-
-    "auto" is vLLM where it is installed and there is a GPU, else transformers.
-    """
+    """The engine `kind` on `model` (a local folder or hub id). EngineError for an unknown kind or option."""
     if kind not in ENGINES:
         raise EngineError(f"there is no engine '{kind}'; choose {', '.join(ENGINES)}.")
-    kind = automatic() if kind == "auto" else kind
     options = options or {}
     # imported when needed: torch and the client take seconds, and no run needs both
     try:
@@ -100,7 +96,7 @@ def open_engine(kind: str, model: str, revision: str | None = None, options: dic
 
 
 def automatic() -> str:
-    """What "auto" stands for here."""
+    """What "auto" stands for: vLLM where it is installed and there is a GPU, else transformers."""
     import torch
 
     from a2r.engines.vllm import installed

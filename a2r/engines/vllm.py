@@ -154,14 +154,12 @@ def stop() -> None:
 
 
 class VLLMEngine(OpenAIEngine):
-    """Engine `openai` on a managed server. `options` are vLLM's engine arguments; those of OpenAIEngine go there."""
+    """Engine `openai` on a managed server. `server` are vLLM's engine arguments and what else `start` takes."""
 
     name = "vllm"
 
-    def __init__(
-        self, model: str, revision: str | None = None, concurrency: int = 64, timeout: float = 3600.0, retries: int = 3, **options
-    ):
-        server = running(model, revision, options)
-        extra = {"return_token_ids": True}  # how many tokens each of n choices has
-        super().__init__(NAME, server.url, "A2R_NO_KEY", concurrency, timeout, retries, extra)
+    def __init__(self, model: str, revision: str | None = None, server: dict | None = None, concurrency: int = 64, timeout: float = 3600.0):
+        url = running(model, revision, server or {}).url
+        # token ids tell how many tokens each of n choices has
+        super().__init__(NAME, url, "A2R_NO_KEY", concurrency, timeout, retries=2, extra_body={"return_token_ids": True})
         self.version = installed() or "vllm"
