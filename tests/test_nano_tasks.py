@@ -46,26 +46,35 @@ def solve_code(question: str) -> tuple[int, str, int]:
     return int(printed.getvalue()), "code " + listing, len(set(re.findall(r"^([a-z]) =", listing, re.MULTILINE))) - 2
 
 
+CLUE = re.compile(
+    r"It is (?P<parity>odd|even)\.|It is over (?P<over>\d+)\.|It is under (?P<under>\d+)\."
+    r"|Its digits add up to more than (?P<digits>\d+)\.|If it is (?P<given>odd|even), then it is over (?P<limit>\d+)\."
+)
+
+
 def solve_logic(question: str) -> tuple[int, str, int]:
-    count, people, clues = re.fullmatch(r"One of (\d) people has the key\. (.+?\.) (Clue: .+\.) Who has the key\?", question).groups()
-    has = [set(described.split(", ")) for described in re.findall(r"\d: ([^.]+)\.", people)]
-    assert len(has) == int(count) and all(len(attributes) == 3 for attributes in has)
-    clues = re.findall(r"Clue: ([^.]+)\.", clues)
-    fitting = [k for k, attributes in enumerate(has, 1) if all(fits(attributes, clue) for clue in clues)]
-    for clue in clues:
-        assert not all(fits(attributes, clue) for attributes in has), "an idle clue"
-    (answer,) = fitting
-    return answer, f"logic {people}|{'|'.join(clues)}", len(clues)
+    told = r"One of these badges opens the door: ((?:\([a-e]\) \d{3} ?)+)\. (.+) Which badge is it\?"
+    listed, clues = re.fullmatch(told, question).groups()
+    badges = [int(number) for number in re.findall(r"\d{3}", listed)]
+    assert re.findall(r"\((.)\)", listed) == list("abcde")[: len(badges)] and len(set(badges)) == len(badges) >= 3
+    found = list(CLUE.finditer(clues))
+    assert " ".join(clue[0] for clue in found) == clues, "every clue was understood"
+    fitting = [[x for x in badges if fits(x, clue.groupdict())] for clue in found]
+    assert all(len(some) < len(badges) for some in fitting), "an idle clue"
+    (answer,) = set(badges).intersection(*fitting)
+    return answer, f"logic {listed} {clues}", len(found)
 
 
-def fits(has: set[str], clue: str) -> bool:
-    if found := re.fullmatch("either (.+) or (.+) but not both", clue):
-        return len(has & set(found.groups())) == 1
-    if found := re.fullmatch("if (.+) then (.+)", clue):
-        return not (found[1] in has and found[2] not in has)
-    if found := re.fullmatch("not (.+)", clue):
-        return found[1] not in has
-    return bool(has & set(clue.split(" or ")))
+def fits(x: int, clue: dict[str, str | None]) -> bool:
+    word = "odd" if x % 2 else "even"
+    if clue["given"]:
+        return clue["given"] != word or x > int(clue["limit"])
+    return bool(
+        (clue["parity"] and clue["parity"] == word)
+        or (clue["over"] and x > int(clue["over"]))
+        or (clue["under"] and x < int(clue["under"]))
+        or (clue["digits"] and sum(map(int, str(x))) > int(clue["digits"]))
+    )
 
 
 SOLVE = {"math": solve_math, "code": solve_code, "logic": solve_logic}
@@ -86,16 +95,22 @@ def test_the_answer_is_what_the_question_asks_for(domain):
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_equation_of_the_solution_holds(domain):
-    operations = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
     for p in drawn(domain):
         equations = p.component.split("\n")[0].split(",")
-        for equation in equations if domain != "logic" else ():
-            if compared := re.fullmatch(r"(\d+)>(\d+) (yes|no)", equation):
-                assert (int(compared[1]) > int(compared[2])) == (compared[3] == "yes")
-            else:
-                a, operation, b, value = re.fullmatch(r"(\d{3})([-+*])(\d+)=(\d{3})", equation).groups()
-                assert operations[operation](int(a), int(b)) % 1000 == int(value)
+        assert all(holds(equation) for equation in equations), p.component
         assert all(equation in p.thinking for equation in equations)
+
+
+def holds(equation: str) -> bool:
+    left, value = equation.split("=")
+    if left.startswith("sum "):
+        return sum(map(int, left[4:])) == int(value)
+    a, sign, b = re.fullmatch(r"(\d{3})([-+*<>%])(\d+)", left).groups()
+    a, b = int(a), int(b)
+    if sign in "<>":
+        return value == ("yes" if (a > b if sign == ">" else a < b) else "no")
+    result = a % b if sign == "%" else {"+": a + b, "-": a - b, "*": a * b}[sign] % 1000
+    return int(value) == result
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -218,7 +233,7 @@ def test_marks_and_words_are_single_tokens(tokenizer):
         "\\boxed{",
         "Multiply ",
         "Subtract ",
-        "people ",
+        "badges ",
         "(a) ",
         "\n\n",
     ):

@@ -32,10 +32,10 @@ from a2r.profiles import ROOT, Profile
 from a2r.prompts import explorer_messages
 
 MODELS, PROBLEMS = ROOT / "data" / "models", ROOT / "data" / "problems"
-TEST_PROBLEMS = {"math": 400}
+TEST_PROBLEMS = {"math": 400, "code": 200, "logic": 200}
 # What every size is trained on, alike: tokens by stage, each with its own warm-up and decay of the learning rate.
-TOKENS = {"facts": 1_200_000, "explorer": 2_500_000, "both": 4_000_000}
-REFERENCE_PROBLEMS, REFERENCE_PATHS = 1500, 4  # per explorer
+TOKENS = {"facts": 1_600_000, "explorer": 3_400_000, "both": 5_500_000}
+REFERENCE_PROBLEMS, REFERENCE_PATHS = 1500, 8  # per explorer
 MAX_TOKENS = 320
 
 
@@ -82,7 +82,7 @@ def reference_stage(name: str, work: Path, seed: int, problems: int, position: i
     if path.exists():
         return
     rng = random.Random(f"references/{seed}/{name}")
-    drawn = [draw("train", rng) for _ in range(problems)]
+    drawn = [draw("train", rng, train.DOMAIN_SHARES) for _ in range(problems)]
     requests = [
         Request(
             str(i),
@@ -185,6 +185,7 @@ def card(record: dict) -> str:
     seen = {stage: s["seen"] for stage, s in record["stages"].items()}
     minutes = sum(s["seconds"] for s in record["stages"].values()) / 60
     steps = sum(s["steps"] for s in record["stages"].values())
+    shares = ", ".join(f"{share:.0%} {domain}" for domain, share in train.DOMAIN_SHARES.items())
     return f"""---
 license: apache-2.0
 library_name: transformers
@@ -194,11 +195,12 @@ pipeline_tag: text-generation
 
 A Qwen3-architecture model of {record["parameters"]:,} parameters ({nano_model.LAYERS} layers, hidden width
 {nano_model.FAMILY[record["name"]]}), trained from random weights to stand for a reasoning model in experiments with A2R. It plays
-both roles, explorer and synthesizer, on one kind of problem of `a2r.nano.tasks`, a three-digit counter, and knows nothing else.
+both roles, explorer and synthesizer, on the problems of `a2r.nano.tasks` (math: a three-digit counter; code: a traced program;
+logic: the badge that fits every clue), and knows nothing else.
 
 | | |
 |---|---|
-| data | problems of the `train` split, drawn from the seed as training goes; synthesizer references sampled from all four sizes |
+| data | problems of the `train` split, {shares}, drawn from the seed as training goes; references sampled from all sizes |
 | tokens | {seen["facts"]:,} of equations, {seen["explorer"]:,} as explorer, {seen["both"]:,} in both roles |
 | steps, minutes | {steps:,} steps of 1,024 tokens (2,048 in the last stage), {minutes:.0f} minutes on one CPU thread |
 | optimizer | Muon (lr 0.007) for hidden matrices, AdamW (lr 0.005) for the rest |

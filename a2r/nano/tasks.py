@@ -1,10 +1,10 @@
 """Problems for the embedded family: three domains, one checkable integer answer each.
 
 *math* follows a three-digit counter, *code* traces a short Python program, *logic* finds the one
-person who fits every clue. All are worked in steps whose equations read the same in every path
-("347*6=082"), so that two paths can be compared step by step. What makes them hard for a small model
-is that each equation has to be computed in one go: its errors are slips (a carry, a retrieved
-attribute) and differ from sample to sample, as they do in large models.
+badge that fits every clue. All are worked in steps whose equations read the same in every path
+("347*6=082", "347>290=yes"), so that two paths can be compared step by step. What makes them hard for
+a small model is that each equation has to be computed in one go: its errors are slips (a carry, a
+comparison) and differ from sample to sample, as they do in large models.
 
 A problem belongs to a split by a hash of its *content* (the numbers and operations, not the wording),
 so training, development and evaluation problems cannot overlap, however many are drawn.
@@ -12,7 +12,7 @@ so training, development and evaluation problems cannot overlap, however many ar
 
 import hashlib
 import random
-from collections.abc import Container
+from collections.abc import Callable
 from dataclasses import dataclass
 
 DOMAINS = ("math", "code", "logic")
@@ -49,7 +49,7 @@ def split_of(content: str) -> str:
 
 def generate(domain: str, level: int, split: str, rng: random.Random) -> Problem:
     """Draw one problem of `domain` at `level` that belongs to `split`."""
-    make = {"math": counter, "code": program, "logic": suspects}[domain]
+    make = {"math": counter, "code": program, "logic": badges}[domain]
     while True:
         problem = make(level, rng)
         if problem is not None and split_of(problem.content) == split:
@@ -80,13 +80,28 @@ class Work:
         self.equations.append(f"{a:03d}{op}{right}={value:03d}")
         return value
 
-    def line(self, label: str, equations: int) -> None:
-        """Close a thinking line: what is done, then the last `equations` equations."""
-        self.thinking.append(f"{label}: {', '.join(self.equations[-equations:])}.")
+    def compare(self, a: int, sign: str, b: int) -> bool:
+        """Note whether a > b or a < b, return it."""
+        value = a > b if sign == ">" else a < b
+        self.equations.append(f"{a:03d}{sign}{b:03d}={'yes' if value else 'no'}")
+        return value
+
+    def parity(self, a: int) -> int:
+        """Note a modulo 2, return it."""
+        self.equations.append(f"{a:03d}%2={a % 2}")
+        return a % 2
+
+    def digits(self, a: int) -> int:
+        """Note the sum of the digits of a, return it."""
+        self.equations.append(f"sum {a:03d}={sum(map(int, str(a))):03d}")
+        return sum(map(int, str(a)))
+
+    def line(self, label: str, equations: int, verdict: str = "") -> None:
+        """Close a thinking line: what is done, then the last `equations` equations, then what follows from them."""
+        self.thinking.append(f"{label}: {', '.join(self.equations[-equations:])}{verdict}.")
 
     def finish(self, closing: str, answer: int, **problem) -> Problem:
-        width = 1 if problem["domain"] == "logic" else 3
-        component = ",".join(self.equations) + f"\n\\boxed{{{answer:0{width}d}}}"
+        component = ",".join(self.equations) + f"\n\\boxed{{{answer:03d}}}"
         thinking = "\n".join([*self.thinking, closing])
         return Problem(thinking=thinking, component=component, answer=str(answer), **problem)
 
@@ -143,8 +158,7 @@ def program(level: int, rng: random.Random) -> Problem:
         elif kind == "if":
             m, n = rng.randint(2, 9), rng.randint(100, 900)
             code.append(f"{name} = ({x} + {n} if {x} > {y} else {x} * {m}) % 1000")
-            larger = env[x] > env[y]
-            work.equations.append(f"{env[x]:03d}>{env[y]:03d} {'yes' if larger else 'no'}")
+            larger = work.compare(env[x], ">", env[y])
             env[name] = work.equation(env[x], *(("+", n) if larger else ("*", m)))
             work.line(f"{name} is {x} {'+' if larger else '*'} {n if larger else m}", 2)
         else:
@@ -166,70 +180,49 @@ def program(level: int, rng: random.Random) -> Problem:
     )
 
 
-ATTRIBUTES = {
-    "height": ("tall", "short", "average"),
-    "hat": ("red", "blue", "green"),
-    "pet": ("cat", "dog", "bird"),
-    "drink": ("tea", "coffee", "milk"),
-}
+Clue = tuple[str, Callable[[int, Work], bool]]  # its wording, and whether a number fits it, worked out
 
 
-# A clue's wording, and whether somebody fits it who has p, who has q.
-CLUES = {
-    "or": ("{p} or {q}", lambda p, q: p or q),
-    "not": ("not {p}", lambda p, q: not p),
-    "xor": ("either {p} or {q} but not both", lambda p, q: p != q),
-    "if": ("if {p} then {q}", lambda p, q: not p or q),
-}
+def clue(kind: str, numbers: list[int], rng: random.Random) -> Clue:
+    """A clue of `kind` about badges; its limit is near one of `numbers`, so that it is not told from the first digit alone."""
+    limit = min(990, max(110, rng.choice(numbers) + rng.randint(-50, 50)))
+    odd, total = rng.random() < 0.5, rng.randint(8, 19)
+    word = "odd" if odd else "even"
+    return {
+        "parity": (f"It is {word}.", lambda x, work: work.parity(x) == odd),
+        "over": (f"It is over {limit}.", lambda x, work: work.compare(x, ">", limit)),
+        "under": (f"It is under {limit}.", lambda x, work: work.compare(x, "<", limit)),
+        "digits": (f"Its digits add up to more than {total:03d}.", lambda x, work: work.compare(work.digits(x), ">", total)),
+        "if": (f"If it is {word}, then it is over {limit}.", lambda x, work: work.parity(x) != odd or work.compare(x, ">", limit)),
+    }[kind]
 
 
-def columns(fit: Container[int], n: int) -> str:
-    """Who of 1..n fits: "1+ 2- 3-"."""
-    return " ".join(f"{k}{'+' if k in fit else '-'}" for k in range(1, n + 1))
+def badges(level: int, rng: random.Random) -> Problem | None:
+    """Three to five numbered badges and `level` clues that exactly one of them fits (None if the draw has no such one).
 
-
-def roster(rng: random.Random) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-    """Six to nine people with three attributes each, and the three kinds of attributes."""
-    kinds = rng.sample(list(ATTRIBUTES.values()), 3)
-    return [tuple(rng.choice(kind) for kind in kinds) for _ in range(rng.randint(6, 9))], kinds
-
-
-def introduce(people: list[tuple[str, ...]]) -> str:
-    """ "1: tall, red, cat. 2: ..." """
-    return " ".join(f"{k}: {', '.join(person)}." for k, person in enumerate(people, 1))
-
-
-def clue(people: list[tuple[str, ...]], kinds: list[tuple[str, ...]], rng: random.Random) -> tuple[str, set[int]]:
-    """A random clue over two kinds of attributes, and the numbers of those who fit it."""
-    p, q = (rng.choice(kind) for kind in rng.sample(kinds, 2))
-    text, holds = CLUES[rng.choice(list(CLUES))]
-    return text.format(p=p, q=q), {k for k, person in enumerate(people, 1) if holds(p in person, q in person)}
-
-
-def suspects(level: int, rng: random.Random) -> Problem | None:
-    """Six to nine numbered people, `level` clues; exactly one fits them all (None if the draw has no such one)."""
-    people, kinds = roster(rng)
-    n = len(people)
-    clues = [clue(people, kinds, rng) for _ in range(level)]
-    common = set(range(1, n + 1)).intersection(*(fit for _, fit in clues))
+    They are gone through in turn, each until it fails a clue, up to the one that fits.
+    """
+    numbers = rng.sample(range(100, 1000), rng.randint(3, 5))
+    clues = [clue(kind, numbers, rng) for kind in rng.sample(["parity", "over", "under", "digits", "if"], level)]
+    fit = [[x for x in numbers if test(x, Work())] for _, test in clues]
+    common = set(numbers).intersection(*fit)
     # every clue must rule somebody out, or it would be idle
-    if len(common) != 1 or any(len(fit) == n for _, fit in clues) or len({text for text, _ in clues}) < level:
+    if len(common) != 1 or any(len(some) == len(numbers) for some in fit):
         return None
-    answer = common.pop()
-    listed = introduce(people)
-    question = f"One of {n} people has the key. {listed} " + " ".join(f"Clue: {text}." for text, _ in clues) + " Who has the key?"
-    work = Work()
-    left = set(range(1, n + 1))
-    for text, fit in clues:
-        left &= fit
-        # a column for everybody: each place is one decision, and paths align
-        work.equations.append(f"{text}={columns(fit, n)}")
-        work.thinking.append(f"Clue: {work.equations[-1]}, left {columns(left, n)}.")
+    answer, work = common.pop(), Work()
+    for letter, x in zip("abcde", numbers, strict=False):
+        before = len(work.equations)
+        fits = all(test(x, work) for _, test in clues)
+        work.line(f"({letter}) {x}", len(work.equations) - before, " fits" if fits else " out")
+        if fits:
+            break
+    listed = " ".join(f"({letter}) {x}" for letter, x in zip("abcde", numbers, strict=False))
+    told = " ".join(text for text, _ in clues)
     return work.finish(
-        f"Only {answer} is left, so {answer} has the key.",
+        f"The badge is {answer}.",
         answer,
         domain="logic",
         level=level,
-        question=question,
-        content="logic " + listed + "|" + "|".join(text for text, _ in clues),
+        question=f"One of these badges opens the door: {listed}. {told} Which badge is it?",
+        content=f"logic {listed} {told}",
     )

@@ -46,7 +46,7 @@ def phrases() -> list[str]:
 def build(samples: int = 2000) -> PreTrainedTokenizerFast:
     """Build the family's tokenizer; the vocabulary is what `samples` training problems per level contain."""
     rng = random.Random(0)
-    words: set[str] = {*NUMBERS, "user", "assistant", "system", "Reference", "\n\n"}
+    words: set[str] = {*NUMBERS, "user", "assistant", "system", "Reference ", "\n\n"}
     for domain in DOMAINS:
         for level in LEVELS[domain]:
             for _ in range(samples // len(LEVELS[domain])):

@@ -1,7 +1,7 @@
-"""Training of the embedded family from its seed: arithmetic and look-up, then explorer, then both roles.
+"""Training of the embedded family from its seed: arithmetic and checks, then explorer, then both roles.
 
 1. *facts*: plain lists of equations, many of them with short numbers, and lists that are given and
-   repeated with their errors put right. Arithmetic and look-up come from these within a million
+   repeated with their errors put right. Arithmetic and looking things up come from these within a million
    tokens; from worked problems alone neither had come after three.
 2. *explorer*: every size learns to work problems alone.
 3. *references*: every size, as it is then, samples paths for training problems of its own.
@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from a2r import prompts
 from a2r.nano import model as nano_model
-from a2r.nano.tasks import Problem, Work, clue, columns, draw, introduce, multiplier, roster
+from a2r.nano.tasks import Problem, Work, draw, multiplier
 
 Example = tuple[str, str]  # prompt with generation mark, completion
 CHUNK = 512  # examples drawn at a time; a resumed training starts at the last chunk
@@ -36,10 +36,14 @@ SAVE_SECONDS = 60
 # Rows of the first stage that repeat a list: looking an equation up is half of what a synthesizer does,
 # and without these rows even copying one's own work came late.
 REPETITION_SHARE = 0.4
+CHECK_SHARE = 0.2  # equations that are a comparison, a parity or a sum of digits, not arithmetic
+# Of problems in every stage after the first.
+DOMAIN_SHARES = {"math": 0.6, "code": 0.2, "logic": 0.2}
 # The make-up of the last stage: shares of examples, and of set sizes among the synthesizer's.
 EXPLORER_SHARE = 0.2
+EASY_SHARE = 0.5  # of the sets whose references are all right; the others give way to explorer examples
 FOREIGN_SHARE = 0.06  # references that belong to another problem
-SET_SIZES = {4: 0.8, 1: 0.05, 2: 0.08, 3: 0.07}
+SET_SIZES = {4: 0.68, 0: 0.04, 1: 0.05, 2: 0.07, 3: 0.06, 8: 0.1}
 
 
 def completion(problem: Problem) -> str:
@@ -66,16 +70,26 @@ def facts_chunk(seed: int) -> Callable[[int], list[Example]]:
 
 
 def equations(rng: random.Random, count: int) -> list[str]:
-    """Unrelated equations, many of them with short numbers."""
+    """Unrelated equations, many of them with short numbers; some are checks."""
 
     def operand() -> int:
         return rng.randrange(1000 if rng.random() < 0.7 else rng.choice([10, 100]))
 
     work = Work()
     for _ in range(count):
+        if rng.random() < CHECK_SHARE:
+            a = rng.randrange(100, 1000)
+            check, *limit = rng.choice([(work.compare, rng.choice("<>"), near(a, rng)), (work.parity,), (work.digits,)])
+            check(a, *limit)
+            continue
         op = rng.choice("+-*")
         work.equation(operand(), op, multiplier(rng) if op == "*" else operand())
     return work.equations
+
+
+def near(a: int, rng: random.Random) -> int:
+    """A number to compare `a` with: half of the time one not far from it."""
+    return min(999, max(0, a + rng.randint(-60, 60))) if rng.random() < 0.5 else rng.randrange(1000)
 
 
 def repetition(rng: random.Random) -> Example:
@@ -86,17 +100,13 @@ def repetition(rng: random.Random) -> Example:
     return ",".join(given) + "\n", ",".join(right) + "\n"
 
 
-def lookups(rng: random.Random) -> Example:
-    """People with attributes and four clues; who fits each is taught."""
-    people, kinds = roster(rng)
-    clues = [clue(people, kinds, rng) for _ in range(4)]
-    asked = introduce(people) + "".join(f" Clue: {text}." for text, _ in clues) + "\n"
-    return asked, ",".join(f"{text}={columns(fit, len(people))}" for text, fit in clues) + "\n"
-
-
 def spoil(equation: str, rng: random.Random) -> str:
     """The equation with another result: any number, or some of its digits changed."""
     left, result = equation.split("=")
+    if result in ("yes", "no"):
+        return f"{left}={'no' if result == 'yes' else 'yes'}"
+    if len(result) == 1:
+        return f"{left}={1 - int(result)}"
     if rng.random() < 0.5:
         return f"{left}={rng.randrange(1000):03d}"
     return left + "=" + "".join(d if rng.random() < 0.6 else str(rng.randrange(10)) for d in result)
@@ -107,7 +117,7 @@ def explorer_chunk(tokenizer: PreTrainedTokenizerBase, seed: str) -> Callable[[i
 
     def chunk(number: int) -> list[Example]:
         rng = random.Random(f"{seed}/{number}")
-        return [explorer_example(draw("train", rng), tokenizer) for _ in range(CHUNK)]
+        return [explorer_example(draw("train", rng, DOMAIN_SHARES), tokenizer) for _ in range(CHUNK)]
 
     return chunk
 
@@ -123,7 +133,7 @@ def both_chunk(tokenizer: PreTrainedTokenizerBase, seed: int, references: pd.Dat
         examples = []
         for k in range(CHUNK):
             if rng.random() < EXPLORER_SHARE:
-                examples.append(explorer_example(draw("train", rng), tokenizer))
+                examples.append(explorer_example(draw("train", rng, DOMAIN_SHARES), tokenizer))
                 continue
             turn, place = divmod(number * CHUNK + k, len(references))
             row = references.iloc[(place * 7919 + turn * 104729) % len(references)]  # primes: a fixed shuffle without a table
@@ -131,6 +141,10 @@ def both_chunk(tokenizer: PreTrainedTokenizerBase, seed: int, references: pd.Dat
             source = references.iloc[rng.randrange(len(references))] if rng.random() < FOREIGN_SHARE else row
             paths = rng.sample(list(source.paths), min(size, len(source.paths)))
             problem = Problem(**{f: row[f] for f in Problem.__dataclass_fields__})
+            boxed = problem.component.splitlines()[-1]
+            if paths and all(boxed in path for path in paths) and rng.random() > EASY_SHARE:
+                examples.append(explorer_example(draw("train", rng, DOMAIN_SHARES), tokenizer))
+                continue
             examples.append((chat(tokenizer, prompts.synthesizer_messages(problem.question, paths)), completion(problem)))
         return examples
 
