@@ -10,7 +10,7 @@ import pandas as pd
 
 from a2r import stats
 from a2r.outcomes import grade
-from a2r.pipeline import explore, synthesize
+from a2r.pipeline import explore, synthesize_all
 from a2r.profiles import Profile
 
 Pools = dict[str, pd.DataFrame]
@@ -22,7 +22,10 @@ def run(lab: Profile, problems: pd.DataFrame, explorers: list[str], synthesizers
     pools = {e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems) for e in explorers}
     # synthesizer by synthesizer and the last explorer first, so that a server loads a model for each role at most once
     in_turn = sorted(synthesizers, key=lambda s: s != explorers[-1])
-    pairs = {(e, s): grade(synthesize(lab, s, problems, pools[e]), problems) for s in in_turn for e in explorers}
+    pairs = {}
+    for s in in_turn:
+        made = synthesize_all(lab, s, problems, [(pools[e], "", None) for e in explorers])
+        pairs |= {(e, s): grade(frame, problems) for e, frame in zip(explorers, made, strict=True)}
     return pools, {(e, s): pairs[e, s] for e in explorers for s in synthesizers}
 
 

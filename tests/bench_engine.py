@@ -1,10 +1,12 @@
-"""Tokens per second of the `transformers` engine beside `model.generate`, on the same requests.
+"""Tokens per second of an engine beside the bare library that it stands on, on the same requests.
 
-    python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5
+    python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5                   # transformers beside model.generate
+    python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5 --engine vllm     # our server beside LLM.generate
 
 `model.generate` gets what a careful user gives it: prompts sorted by length, left-padded batches, n
 sequences per prompt, and the fastest of several batch sizes. The two alternate in time, so that a busy
 machine slows both; the ratio is taken pair by pair and its median reported. Both include encoding and decoding.
+Through the server client and server share the cores; vLLM's own LLM has neither HTTP nor a client.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from a2r import prompts
-from a2r.engines import Request, Sampling
+from a2r.engines import Engine, Request, Sampling, open_engine
 from a2r.engines.local import TransformersEngine
 from a2r.nano.tasks import draw
 
@@ -35,7 +37,7 @@ def make_requests(role: str, problems: int, n: int, sampling: Sampling) -> list[
     return requests
 
 
-def run_engine(engine: TransformersEngine, requests: list[Request]) -> tuple[int, float]:
+def run_engine(engine: Engine, requests: list[Request]) -> tuple[int, float]:
     """Completion tokens and seconds of the engine."""
     start = time.perf_counter()
     tokens = sum(g.completion_tokens for g in engine.generate(requests))
@@ -69,6 +71,46 @@ def run_generate(engine: TransformersEngine, model: PreTrainedModel, requests: l
     return tokens, time.perf_counter() - start
 
 
+def run_llm(llm, requests: list[Request]) -> tuple[int, float]:
+    """Completion tokens and seconds of vLLM's LLM in this process."""
+    from vllm import SamplingParams
+
+    start, s = time.perf_counter(), requests[0].sampling
+    parameters = [
+        SamplingParams(n=len(r.indices), temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_tokens=s.max_tokens, seed=r.seeds[0])
+        for r in requests
+    ]
+    outputs = llm.chat([list(r.messages) for r in requests], parameters, use_tqdm=False)
+    return sum(len(c.token_ids) for o in outputs for c in o.outputs), time.perf_counter() - start
+
+
+def compare(role: str, ours, theirs, name: str, repeats: int) -> None:
+    """Run two ways in turn, `repeats` times, and print speeds and the ratio of each pair."""
+    speeds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for speed, (tokens, seconds) in zip(speeds, (ours(), theirs()), strict=True):
+            speed.append(tokens / seconds)
+    ratios = [a / b for a, b in zip(*speeds, strict=True)]
+    fast, slow = map(statistics.median, speeds)
+    print(f"{role}: engine {fast:.0f} tokens/s, {name} {slow:.0f} tokens/s")
+    print(f"{role}: median ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, n={len(ratios)})")
+
+
+def beside_llm(args: argparse.Namespace, roles: tuple[str, ...], sampling: Sampling) -> None:
+    from vllm import LLM
+
+    server = {"max_model_len": 4096, "max_num_batched_tokens": 32768}
+    engine = open_engine("vllm", args.model, options={"server": server, "concurrency": args.concurrency})
+    llm = LLM(args.model, dtype="float32", enable_prefix_caching=True, enable_chunked_prefill=False, **server)
+    print(f"{args.model}: {engine.version}, concurrency {args.concurrency}")
+    for role in roles:
+        requests = make_requests(role, args.problems, args.n, sampling)
+        run_engine(engine, requests[:20])
+        run_llm(llm, requests[:20])
+        compare(role, lambda r=requests: run_engine(engine, r), lambda r=requests: run_llm(llm, r), "LLM.chat", args.repeats)
+    engine.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -84,14 +126,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
+    parser.add_argument("--concurrency", type=int, default=64)
     args = parser.parse_args()
+    sampling = Sampling(args.temperature, args.top_p, args.top_k, args.max_tokens)
+    roles = ("explorer", "synthesizer") if args.role == "both" else (args.role,)
+    if args.engine == "vllm":
+        return beside_llm(args, roles, sampling)
     engine = TransformersEngine(args.model, dtype=args.dtype, device=args.device, threads=args.threads)
     # Its own copy of the model, because the engine puts its attention function into the one that it loads.
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=args.dtype).to(engine.device).eval()
-    sampling = Sampling(args.temperature, args.top_p, args.top_k, args.max_tokens)
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"{args.model}: {size:.2f}M parameters, {engine.version}, {engine.device}, {torch.get_num_threads()} threads")
-    for role in ("explorer", "synthesizer") if args.role == "both" else (args.role,):
+    for role in roles:
         requests = make_requests(role, args.problems, args.n, sampling)
         run_engine(engine, requests[:20])
         speeds = {}
@@ -100,14 +147,13 @@ def main() -> None:
             speeds[rows] = tokens / seconds
         best = max(speeds, key=speeds.get)
         print(f"{role}: model.generate by batch size: " + ", ".join(f"{rows}: {speed:.0f}" for rows, speed in speeds.items()) + " tokens/s")
-        ours, theirs = [], []
-        for _ in range(args.repeats):
-            for speed, (tokens, seconds) in ((ours, run_engine(engine, requests)), (theirs, run_generate(engine, model, requests, best))):
-                speed.append(tokens / seconds)
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        fast, slow = statistics.median(ours), statistics.median(theirs)
-        print(f"{role}: engine {fast:.0f} tokens/s, model.generate in batches of {best} {slow:.0f} tokens/s")
-        print(f"{role}: median ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, n={len(ratios)})")
+        compare(
+            role,
+            lambda r=requests: run_engine(engine, r),
+            lambda r=requests, b=best: run_generate(engine, model, r, b),
+            f"model.generate in batches of {best}",
+            args.repeats,
+        )
 
 
 if __name__ == "__main__":
