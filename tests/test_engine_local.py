@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -268,7 +269,8 @@ def test_the_first_token_of_the_engine_follows_the_model(engine):
         logits = engine.model(input_ids=torch.tensor([encode(engine, request)])).logits[0, -1]
     best = logits.topk(10)
     counts = Counter(g.text for g in engine.generate([request]))
-    texts = [engine.tokenizer.decode([i]) if i not in engine.stops else "" for i in best.indices.tolist()]
+    decode = partial(engine.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    texts = [decode([i]) if i not in engine.stops else "" for i in best.indices.tolist()]
     wanted = Counter()
     for text, p in zip(texts, best.values.softmax(-1).double().tolist(), strict=True):
         wanted[text] += p * 3000

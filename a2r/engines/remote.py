@@ -99,15 +99,12 @@ class OpenAIEngine:
     def close(self) -> None:
         """Nothing is held between calls."""
 
-    def _client(self, url: str, **options) -> openai.AsyncOpenAI | openai.OpenAI:
-        kind = openai.OpenAI if options.pop("wait", False) else openai.AsyncOpenAI
-        return kind(base_url=url, api_key=self.key or "none", **options)
-
     def _check(self) -> str:
         """What answers at the URLs; EngineError if nothing does, or nothing that serves the model."""
+        owners = set()
         for url in self.urls:
             try:
-                with self._client(url, wait=True, timeout=30.0, max_retries=2) as client:
+                with openai.OpenAI(base_url=url, api_key=self.key or "none", timeout=30.0, max_retries=2) as client:
                     served = list(client.models.list())
             except openai.NotFoundError:
                 continue  # a gateway that lists nothing may serve all the same
@@ -115,7 +112,7 @@ class OpenAIEngine:
                 raise self._fatal(error, url) or EngineError(f"the server at {url} gave no list of models ({self._said(error)}).") from None
             if self.model not in (names := [m.id for m in served]):
                 raise EngineError(f"the server at {url} does not serve '{self.model}'; it serves {', '.join(names) or 'nothing'}.")
-        owners = {m.owned_by for m in served} if "served" in locals() else set()
+            owners |= {m.owned_by or "unnamed" for m in served}
         return f"openai {openai.__version__}" + (f", server {'+'.join(sorted(owners))}" if owners else "")
 
     @staticmethod
@@ -132,7 +129,8 @@ class OpenAIEngine:
             loop.close()
 
     async def _work(self, run: Run) -> None:
-        servers = [Server(url, self._client(url, timeout=self.timeout, max_retries=self.retries)) for url in self.urls]
+        settings = {"api_key": self.key or "none", "timeout": self.timeout, "max_retries": self.retries}
+        servers = [Server(url, openai.AsyncOpenAI(base_url=url, **settings)) for url in self.urls]
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency * len(servers)):
