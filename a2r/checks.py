@@ -11,7 +11,7 @@ from a2r.engines import automatic, open_engine
 from a2r.errors import UserError
 from a2r.planning import plan
 from a2r.problems import read
-from a2r.profiles import Model, Profile
+from a2r.profiles import Benchmark, Model, Profile
 from a2r.store import Store
 
 
@@ -38,7 +38,7 @@ def check(lab: Profile) -> list[Check]:
     return found
 
 
-def problems(benchmark) -> Check:
+def problems(benchmark: Benchmark) -> Check:
     try:
         frame = read(benchmark)
     except UserError as error:

@@ -18,14 +18,14 @@ ASSUMED_PROMPT = {"explorer": 200, "synthesizer": 2000}
 BYTES_A_TOKEN = 1.5  # on disk: about four characters of text, compressed to a third
 
 
-def plan(lab: Profile) -> pd.DataFrame:
+def plan(lab: Profile, problems: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a role and model of the full grid (of which the symmetric baseline is a part).
 
     Columns: needed, stored, missing generations; prompt and completion tokens expected of one (`basis`: the mean of the stored
     ones of this model and role, or an assumption); of the missing ones tokens, GPU-hours (nan where the profile gives the model
     no `tokens_per_second`), cost (nan without a price) and megabytes on disk.
     """
-    problems = expected_problems(lab)
+    problems = expected_problems(lab) if problems is None else problems
     prices = read_prices(lab.prices)
     with Store(lab.store_path) as store:
         known = store.read()
@@ -79,7 +79,8 @@ def expected_problems(lab: Profile) -> pd.DataFrame:
 
 def described(lab: Profile) -> str:
     """The plan as text, with its sums."""
-    table = plan(lab)
+    problems = expected_problems(lab)
+    table = plan(lab, problems)
     n = (
         f"{lab.n_sets} sets of N = {lab.n_paths}, {lab.n_syntheses} synthesis a set, "
         f"{len(lab.explorers)} explorers x {len(lab.synthesizers)} synthesizers"
@@ -95,6 +96,6 @@ def described(lab: Profile) -> str:
         f"{hours:.4g} GPU-hours, cost {cost:.4g}, {table.megabytes.sum():,.1f} MB on disk."
         + (f" (nan: {', '.join(lacking)}.)" if lacking else "")
     )
-    if expected_problems(lab).problem_id.str.endswith("?").all():
+    if problems.problem_id.str.endswith("?").all():
         n += "\nThe problems are not here; the sizes of the benchmarks are those that the profile gives."
     return "\n".join([f"profile {lab.name}: {n}", table.to_string(index=False, float_format="%.4g"), total])

@@ -113,17 +113,9 @@ class Store:
                 self._buffer = []
 
     def _write(self, table: pa.Table) -> None:
-        name = f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
-        partial = self.folder / f".{name}.tmp"
         try:
-            with partial.open("wb") as file:
-                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(self.folder / name)
+            write_part(table, self.folder / f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet")
         except OSError as error:
-            with suppress(OSError):
-                partial.unlink()
             raise UserError(
                 f"the store {self.folder} took no more samples ({error.strerror}); make room and run again: what was written is kept."
             ) from error
@@ -180,15 +172,11 @@ class Store:
 
     def export(self, file: str | Path) -> int:
         """Write all samples to one Parquet file that another store can `bring_in`; returns how many."""
-        frame, path = self.read(), Path(file)
-        partial = path.with_name(f".{path.name}.tmp")
+        frame = self.read()
         try:
-            pq.write_table(
-                pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), partial, compression="zstd", write_page_checksum=True
-            )
-            partial.rename(path)
+            write_part(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), Path(file))
         except OSError as error:
-            raise UserError(f"the samples cannot be written to {path} ({error.strerror}); give a file in a folder with room.") from error
+            raise UserError(f"the samples cannot be written to {file} ({error.strerror}); give a file in a folder with room.") from error
         return len(frame)
 
     def bring_in(self, file: str | Path) -> tuple[int, int]:
@@ -238,3 +226,18 @@ def read_part(part: Path) -> pd.DataFrame:
     if any(column.null_count for column in table.columns):
         raise pa.ArrowInvalid("values are missing")
     return table.to_pandas()
+
+
+def write_part(table: pa.Table, part: Path) -> None:
+    """Write `table` so that `part` is there whole or not at all; OSError where it cannot be."""
+    partial = part.with_name(f".{part.name}.tmp")
+    try:
+        with partial.open("wb") as file:
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(part)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise

@@ -46,7 +46,7 @@ def stub(monkeypatch, tmp_path):
 
     monkeypatch.setattr(vllm, "command", command)
     monkeypatch.setattr(vllm, "LOGS", tmp_path)
-    monkeypatch.setattr(vllm.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(vllm, "installed", lambda: "a stand-in")
     yield
     vllm.stop()
 
@@ -95,7 +95,7 @@ def test_a_server_ends_with_whoever_started_it(number, tmp_path):
     script = (
         "import sys, time; from a2r.engines import vllm\n"
         f"vllm.command = lambda model, port, *_: [sys.executable, '-c', {STUB!r}, str(port), '0', model]\n"
-        "vllm.importlib.util.find_spec = lambda name: True\n"
+        "vllm.installed = lambda: 'a stand-in'\n"
         f"server = vllm.start('serve', logs={str(tmp_path)!r})\n"
         "print(server.process.pid, flush=True); time.sleep(600)"
     )
@@ -134,6 +134,6 @@ def test_one_server_runs_at_a_time_and_is_kept_for_the_same_model():
 
 
 def test_without_vllm_there_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(vllm.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(vllm, "installed", lambda: None)
     with pytest.raises(EngineError, match="vLLM is not installed; install it with"):
         vllm.start("serve")

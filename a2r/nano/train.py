@@ -59,6 +59,11 @@ def explorer_example(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> Ex
     return chat(tokenizer, prompts.explorer_messages(problem.question)), completion(problem)
 
 
+def fresh_example(tokenizer: PreTrainedTokenizerBase, rng: random.Random) -> Example:
+    """An explorer example on a training problem drawn anew."""
+    return explorer_example(draw("train", rng, DOMAIN_SHARES), tokenizer)
+
+
 def facts_chunk(seed: int) -> Callable[[int], list[Example]]:
     """Chunks of equation lists, ten to a row, of which only the results are taught (see `batches`), and of repetitions."""
 
@@ -117,7 +122,7 @@ def explorer_chunk(tokenizer: PreTrainedTokenizerBase, seed: str) -> Callable[[i
 
     def chunk(number: int) -> list[Example]:
         rng = random.Random(f"{seed}/{number}")
-        return [explorer_example(draw("train", rng, DOMAIN_SHARES), tokenizer) for _ in range(CHUNK)]
+        return [fresh_example(tokenizer, rng) for _ in range(CHUNK)]
 
     return chunk
 
@@ -133,7 +138,7 @@ def both_chunk(tokenizer: PreTrainedTokenizerBase, seed: int, references: pd.Dat
         examples = []
         for k in range(CHUNK):
             if rng.random() < EXPLORER_SHARE:
-                examples.append(explorer_example(draw("train", rng, DOMAIN_SHARES), tokenizer))
+                examples.append(fresh_example(tokenizer, rng))
                 continue
             turn, place = divmod(number * CHUNK + k, len(references))
             row = references.iloc[(place * 7919 + turn * 104729) % len(references)]  # primes: a fixed shuffle without a table
@@ -143,7 +148,7 @@ def both_chunk(tokenizer: PreTrainedTokenizerBase, seed: int, references: pd.Dat
             problem = Problem(**{f: row[f] for f in Problem.__dataclass_fields__})
             boxed = problem.component.splitlines()[-1]
             if paths and all(boxed in path for path in paths) and rng.random() > EASY_SHARE:
-                examples.append(explorer_example(draw("train", rng, DOMAIN_SHARES), tokenizer))
+                examples.append(fresh_example(tokenizer, rng))
                 continue
             examples.append((chat(tokenizer, prompts.synthesizer_messages(problem.question, paths)), completion(problem)))
         return examples
