@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from a2r.cost import read_prices
@@ -27,6 +27,9 @@ class Check:
 def check(lab: Profile) -> list[Check]:
     """Everything that a run of `lab` needs, in the order in which it would be needed."""
     found = [problems(benchmark) for benchmark in lab.benchmarks]
+    # one that has no role yet, as an RL synthesizer still to be trained, is not needed
+    names = dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric, *lab.efficient))
+    lab = replace(lab, models=tuple(lab.model(name) for name in names))
     engine = automatic() if lab.engine == "auto" else lab.engine
     if engine == "openai":
         found += [server(lab, model) for model in lab.models]

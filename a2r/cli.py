@@ -1,10 +1,11 @@
-"""The command line: `a2r run`, `list`, `plan`, `check`, `store`, `report`, `lab`."""
+"""The command line: `a2r run`, `list`, `plan`, `check`, `store`, `train-synthesizer`, `report`, `lab`."""
 
 import argparse
 import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from a2r.errors import UserError
 
@@ -29,6 +30,11 @@ def main(argv: list[str] | None = None) -> int:
     store.add_argument("action", nargs="?", default="show", choices=["show", "verify", "compact", "export", "import"])
     store.add_argument("file", nargs="?", help="of export and import: one Parquet file")
     store.add_argument("--profile", default="nano")
+    train = commands.add_parser("train-synthesizer", help="RL of the profile's synthesizer, by its recipe `rl`; goes on where it stopped")
+    train.add_argument("--profile", default="nano")
+    train.add_argument("-p", "--parameter", action="append", default=[], metavar="KEY=VALUE", help="another value in the recipe")
+    train.add_argument("--sets", action="store_true", help="only sample, check and count the sets to train on; train nothing")
+    train.add_argument("--out", help="where the model goes (default: the folder that the profile gives it)")
     report = commands.add_parser("report", help="one HTML page from the studies that have been run")
     report.add_argument("--profile", default="nano")
     commands.add_parser("list", help="studies with their parameters, and profiles")
@@ -139,6 +145,30 @@ def write_report(args: argparse.Namespace) -> int:
     return 0
 
 
+def train_synthesizer(args: argparse.Namespace) -> int:
+    import yaml
+
+    from a2r import rl
+    from a2r.profiles import ROOT, load_profile, registered
+    from a2r.study import from_root
+
+    lab = load_profile(args.profile)
+    recipe = rl.of(lab, **{name: yaml.safe_load(value) for name, value in (pair(text, "-p") for text in args.parameter)})
+    if args.sets:
+        sets, held_out = rl.training_sets(lab, recipe)
+        counts = ", ".join(f"{state} right: {count:,}" for state, count in sets.state.value_counts().items())
+        print(f"{len(sets):,} sets to train on ({counts}), {len(held_out):,} held out; no training problem is a reported one.")
+        return 0
+    own = ROOT / lab.model(recipe.name).path
+    folder = Path(args.out).resolve() if args.out else own
+    record = rl.train_synthesizer(lab, recipe, folder)
+    print(f"{recipe.name}: {recipe.steps} steps, {record['seconds'] / 60:.1f} minutes; model and curves in {from_root(folder)}")
+    if folder != own:
+        path = registered(args.profile, recipe.name, folder, rl.WORK)
+        print(f"profile with it in place of {lab.model(recipe.name).path}: {from_root(path)}")
+    return 0
+
+
 def _common(paths: list[str]) -> str:
     """One path as it is; several as what their names begin with and a star."""
     return paths[0] if len(paths) == 1 else os.path.commonprefix(paths) + "*"  # noqa: RUF071 - the beginning of the names counts too
@@ -162,7 +192,7 @@ def open_lab(args: argparse.Namespace) -> int:
 
 COMMANDS = {
     **{"run": run_studies, "list": list_studies, "plan": plan_studies, "check": check_profile, "store": keep_store},
-    **{"report": write_report, "lab": open_lab},
+    **{"train-synthesizer": train_synthesizer, "report": write_report, "lab": open_lab},
 }
 
 if __name__ == "__main__":

@@ -211,30 +211,97 @@ def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
     return figure
 
 
-def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int) -> Figure:
-    """A2R@N against the size of one role, a line for each model in the other; left synthesizer size, right explorer size."""
-    a2r = cells(outcomes, f"A2R@{n_paths}")
+def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int, trained: dict[str, str] | None = None) -> Figure:
+    """A2R@N against the size of one role, a line for each model in the other; left synthesizer size, right explorer size.
+
+    `trained` synthesizers (RL model -> its base) are open diamonds beside their base on the left, dashed lines on the right.
+    """
+    a2r, trained = cells(outcomes, f"A2R@{n_paths}"), trained or {}
     explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
+    plain = [s for s in synthesizers if s not in trained]
+    shades = dict(zip(plain, sns.color_palette("flare", len(plain)), strict=True))
+    shades |= {s: shades.get(base, "#333333") for s, base in trained.items()}
     figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True)
-    for axes, along, lines, pick in (
-        (panels[0], synthesizers, explorers, lambda line, x: a2r[line, x]),
-        (panels[1], explorers, synthesizers, lambda line, x: a2r[x, line]),
-    ):
-        for k, (line, shade) in enumerate(zip(lines, sns.color_palette("flare", len(lines)), strict=True)):
-            estimates = [pick(line, x) for x in along]
-            shift = 1 + 0.025 * (k - (len(lines) - 1) / 2)
-            x = [sizes[name] * shift for name in along]
-            y = [e.estimate for e in estimates]
-            axes.errorbar(
-                x, y, yerr=bars(estimates), marker="o", markersize=4, linewidth=1.2, elinewidth=0.9, capsize=2, color=shade, label=line
-            )
+
+    def draw(axes: plt.Axes, names: list[str], values: list[stats.Interval], shift: float, **look) -> None:
+        x, y = [sizes[name] * shift for name in names], [v.estimate for v in values]
+        axes.errorbar(x, y, yerr=bars(values), linewidth=1.2, elinewidth=0.9, capsize=2, **{"marker": "o", "markersize": 4, **look})
+
+    for k, (e, shade) in enumerate(zip(explorers, sns.color_palette("flare", len(explorers)), strict=True)):
+        shift = 1 + 0.025 * (k - (len(explorers) - 1) / 2)
+        draw(panels[0], plain, [a2r[e, s] for s in plain], shift, color=shade, label=e)
+        for s in trained.keys() & set(synthesizers):
+            draw(panels[0], [s], [a2r[e, s]], 1.12 * shift, color=shade, linestyle="", marker="D", markerfacecolor="white")
+    for k, s in enumerate(synthesizers):
+        shift = 1 + 0.025 * (k - (len(synthesizers) - 1) / 2)
+        look = {"linestyle": "--", "marker": "D", "markerfacecolor": "white"} if s in trained else {}
+        draw(panels[1], explorers, [a2r[e, s] for e in explorers], shift, color=shades[s], label=s, **look)
+    for axes, names in zip(panels, (plain, explorers), strict=True):
         axes.set_xscale("log")
-        axes.set_xticks([sizes[name] for name in along], along, fontsize="small")
+        axes.set_xticks([sizes[name] for name in names], names, fontsize="small")
         axes.minorticks_off()
     panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(-0.02, 1.02))
     panels[1].set(xlabel="explorer (by parameters)")
     for axes, title in zip(panels, ("one line per explorer", "one line per synthesizer"), strict=True):
-        axes.legend(title=title, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        axes.legend(title=title, fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def before_after(table: pd.DataFrame) -> Figure:
+    """Accuracy of two synthesizers (columns 1 and 2 of `tables.before_after`) by explorer; right, their difference in points."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 0.9 + 0.36 * len(table)), sharey=True, width_ratios=[1.4, 1])
+    for k, (name, shade) in enumerate(zip(table.columns[1:3], ("#8c8c8c", "#d55e00"), strict=True)):
+        values = list(table[name])
+        at = np.arange(len(table)) + 0.16 * (2 * k - 1)
+        look = {"fmt": "o", "markersize": 4.5, "elinewidth": 1.2, "capsize": 2}
+        left.errorbar([v.estimate for v in values], at, xerr=bars(values), color=shade, label=name, **look)
+    points = [stats.Interval(*(100 * x for x in v[:3]), v.n) for v in table.difference]
+    right.errorbar([v.estimate for v in points], range(len(table)), xerr=bars(points), color="#333333", **look)
+    right.axvline(0, color="#333333", linewidth=0.8)
+    left.set_yticks(range(len(table)), table.explorer, fontsize="small")
+    left.set(xlabel="A2R (accuracy)", ylabel="explorer", ylim=(len(table) - 0.5, -0.5))
+    right.set(xlabel="difference (points)")
+    for axes in (left, right):
+        axes.grid(axis="x", alpha=0.35)
+        axes.grid(axis="y", visible=False)
+    left.legend(fontsize="small", ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0))
+    return figure
+
+
+CURVE_LABELS = {
+    "reward": "reward (mean)",
+    "held-out A2R": "A2R on held-out sets",
+    "entropy": "entropy (nats a token)",
+    "gradient norm": "gradient norm",
+    "length": "output length (tokens)",
+    "clipped": "clipped tokens (share)",
+}
+
+
+def training_curves(curves: pd.DataFrame, smooth: int = 5) -> Figure:
+    """Curves of RL trainings, one panel a quantity (`CURVE_LABELS`), one line an arm: mean over seeds, band from least to most.
+
+    `curves`: run, seed, step and the quantities, one row a step. All but the held-out score are means over `smooth` steps.
+    """
+    shown = [name for name in CURVE_LABELS if name in curves and curves[name].notna().any()]
+    runs = list(curves.run.unique())
+    palette = dict(zip(runs, sns.color_palette("colorblind", len(runs)), strict=True))
+    figure, panels = plt.subplots(2, 3, figsize=(8.4, 4.6), sharex=True)
+    for axes, name in zip(panels.flat, shown, strict=False):
+        table = curves[["run", "seed", "step", name]].dropna()
+        if name != "held-out A2R":
+            means = table.groupby(["run", "seed"])[name].rolling(smooth, min_periods=1).mean()
+            table = table.assign(**{name: means.reset_index(level=[0, 1], drop=True)})
+        marks = {"marker": "o", "markersize": 3.5} if name == "held-out A2R" else {}
+        sns.lineplot(
+            table, x="step", y=name, hue="run", palette=palette, errorbar=("pi", 100), ax=axes, linewidth=1.2, legend=False, **marks
+        )
+        axes.set(ylabel=CURVE_LABELS[name], xlabel="step (batch of rollouts)")
+    for axes in panels.flat[len(shown) :]:
+        axes.set_visible(False)
+    if len(runs) > 1:
+        handles = [plt.Line2D([], [], color=palette[run], label=run) for run in runs]
+        figure.legend(handles=handles, ncols=len(runs), loc="outside upper center")
     return figure
 
 

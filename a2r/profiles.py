@@ -32,6 +32,7 @@ class Model:
     template: dict = field(default_factory=dict)
     engine_options: dict = field(default_factory=dict)  # over the profile's
     server: dict = field(default_factory=dict)  # over the profile's
+    base: str | None = None  # the profile's model that this one was trained from by RL
     tokens_per_second: float | None = None  # what one server of it writes, all requests together; for plans
     gpus: int = 1  # that such a server takes
 
@@ -91,11 +92,18 @@ class Profile:
     prices: str = "data/prices.csv"
     store: str = "runs/samples"
     figures: str = "figures"  # tables and figures go into a folder in it, by the profile's name
+    rl: dict = field(default_factory=dict)  # how the RL synthesizer is trained: a `rl.Recipe`
+    reported: tuple[Benchmark, ...] = ()  # every benchmark of the profile and of its studies: what RL must not train on
     changes: tuple = ()  # what `with_` changed, as (name, value) pairs; runs that differ keep their results apart by it
 
     @property
     def store_path(self) -> Path:
         return ROOT / self.store
+
+    @property
+    def trained(self) -> dict[str, str]:
+        """Models that RL made from others of the profile: name -> base."""
+        return {m.name: m.base for m in self.models if m.base}
 
     def model(self, name: str) -> Model:
         for model in self.models:
@@ -156,6 +164,7 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     studies = raw.pop("studies", {})
     if not isinstance(studies, dict) or not all(isinstance(own, dict) for own in studies.values()):
         raise UserError(f"{where} gives {studies!r} as its studies, which has to be a mapping of studies to their values.")
+    reported = [raw.get("benchmarks"), *(own.get("benchmarks") for own in studies.values())]
     raw |= studies.get(study, {})
     for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric", "efficient"):
         if not isinstance(raw.setdefault(key, []), list):
@@ -163,18 +172,23 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     if not raw["models"]:
         raise UserError(f"{where} names no model; list at least one under 'models'.")
     sampling = raw.get("sampling", {})
-    raw["sampling"] = _build(Sampling, sampling, where)
+    raw["sampling"] = build(Sampling, sampling, where)
     if isinstance(raw.setdefault("synthesis", {}), dict):
-        _build(Sampling, {**sampling, **raw["synthesis"]}, where)
-    raw["benchmarks"] = tuple(_build(Benchmark, b, where) for b in raw["benchmarks"])
+        build(Sampling, {**sampling, **raw["synthesis"]}, where)
+    raw["benchmarks"] = tuple(build(Benchmark, b, where) for b in raw["benchmarks"])
+    listed = [build(Benchmark, b, where) for some in reported if isinstance(some, list) for b in some]
+    raw["reported"] = tuple({b.path: b for b in listed}.values())
     raw["models"] = tuple(_model(m, sampling, where) for m in raw["models"])
     for kind in ("models", "benchmarks"):
         names = [item.name for item in raw[kind]]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise UserError(f"{where} has '{min(repeated)}' twice among its {kind}; make the names unique.")
     names = [m.name for m in raw["models"]]
+    if strange := [m.base for m in raw["models"] if m.base is not None and m.base not in names]:
+        raise UserError(f"{where} gives '{strange[0]}' as the base of a model, but its models are {', '.join(names)}.")
     for role in ("explorers", "synthesizers", "symmetric"):
-        raw[role] = tuple(raw[role] or names)
+        # one that RL made a synthesizer of is that alone, unless the profile says otherwise
+        raw[role] = tuple(raw[role] or [m.name for m in raw["models"] if role == "synthesizers" or not m.base])
         for model in raw[role]:
             if model not in names:
                 raise UserError(f"{where} gives '{model}' as one of its {role}, but its models are {', '.join(names)}.")
@@ -184,7 +198,18 @@ def load_profile(name: str, study: str | None = None) -> Profile:
             f"{where} gives {', '.join(map(str, raw['efficient']))} as 'efficient'; it has to name three of its models: "
             "an explorer, a synthesizer, and the large model they are compared with."
         )
-    return _build(Profile, raw, where)
+    return build(Profile, raw, where)
+
+
+def registered(profile: str, name: str, model: Path, folder: Path) -> Path:
+    """Write `folder`/<profile>-<folder of the model>.yaml: the profile with its model `name` taken from `model`; returns its path."""
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+    raw = _read(path)
+    raw["models"] = [{**m, "path": str(model)} if m["name"] == name else m for m in raw["models"]]
+    made = folder / f"{path.stem}-{model.name}.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    made.write_text(f"# Made by a2r train-synthesizer from {path.name}.\n" + yaml.safe_dump(raw, sort_keys=False))
+    return made
 
 
 def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
@@ -216,11 +241,12 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
 def _model(values: dict, sampling: dict, where: str) -> Model:
     """A model whose own `sampling` says only how it differs from the profile's."""
     if isinstance(values, dict) and isinstance(values.get("sampling"), dict):
-        values = {**values, "sampling": _build(Sampling, {**sampling, **values["sampling"]}, where)}
-    return _build(Model, values, where)
+        values = {**values, "sampling": build(Sampling, {**sampling, **values["sampling"]}, where)}
+    return build(Model, values, where)
 
 
-def _build(kind: type, values: dict, where: str):
+def build(kind: type, values: dict, where: str):
+    """The dataclass `kind` from a mapping, its types and limits checked; UserError that begins with `where`."""
     if not isinstance(values, dict):
         raise UserError(f"{where} gives {values!r} for a {kind.__name__.lower()}, which has to be a mapping of keys to values.")
     known = [f.name for f in fields(kind)]
@@ -235,9 +261,15 @@ def _build(kind: type, values: dict, where: str):
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping", tuple: "a list"}
 LIMITS = {
     **dict.fromkeys(
-        ("n_paths", "n_sets", "n_syntheses", "n_problems", "rows", "max_tokens", "parameters", "gpus", "tokens_per_second"),
+        (
+            *("n_paths", "n_sets", "n_syntheses", "n_problems", "rows", "max_tokens", "parameters", "gpus", "tokens_per_second"),
+            *("steps", "updates", "prompts", "micro_batch", "save_steps", "eval_steps"),
+        ),
         (lambda v: v >= 1, "at least 1"),
     ),
+    "generations": (lambda v: v >= 2, "at least 2: a group is compared with itself"),
+    **dict.fromkeys(("learning_rate", "epsilon", "epsilon_high"), (lambda v: 0 < v < math.inf, "above 0")),
+    "held_out": (lambda v: v >= 0, "0 or more"),
     "temperature": (lambda v: 0 <= v < math.inf, "0 (greedy) or more"),
     "top_p": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
     "top_k": (lambda v: v >= 0, "0 (off) or more"),

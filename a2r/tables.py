@@ -120,6 +120,24 @@ def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame],
     return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
 
 
+def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int = 4) -> pd.DataFrame:
+    """A2R@N of two synthesizers on the same sets, one row an explorer and one for their mean, with the paired difference and p."""
+    rows = outcomes[outcomes.method == f"A2R@{n_paths}"]
+    wide = rows.pivot_table(index=["benchmark", "problem_id"], columns=["synthesizer", "explorer"], values="correct")
+    pairs = {e: (wide[before, e], wide[after, e]) for e in rows.explorer.unique()}
+    pairs["mean of all"] = (wide[before].mean(axis=1), wide[after].mean(axis=1))
+    table = pd.DataFrame(
+        [
+            {
+                **{"explorer": e, f"{before}": stats.interval(a), f"{after}": stats.interval(b), "difference": stats.interval(b - a)},
+                **{"n": len(a), "p": stats.paired_test(b, a)},
+            }
+            for e, (a, b) in pairs.items()
+        ]
+    )
+    return table.assign(p_holm=stats.holm(table.p))
+
+
 SPENT = [
     *(f"{role} {kind}" for role in ("explorer", "synthesizer") for kind in ("prompt", "cached", "completion")),
     *("cost per 1,000", "Mflops", "seconds", "engine seconds"),

@@ -33,23 +33,25 @@ from a2r.prompts import explorer_messages
 
 MODELS, PROBLEMS = ROOT / "data" / "models", ROOT / "data" / "problems"
 TEST_PROBLEMS = {"math": 400, "code": 200, "logic": 200}
+RL_PROBLEMS = 400  # math, of a split of their own
 # What every size is trained on, alike: tokens by stage, each with its own warm-up and decay of the learning rate.
-TOKENS = {"facts": 1_600_000, "explorer": 3_400_000, "both": 5_500_000}
+TOKENS = {"facts": 1_600_000, "explorer": 3_400_000, "both": 6_000_000}
 REFERENCE_PROBLEMS, REFERENCE_PATHS = 1500, 8  # per explorer
 MAX_TOKENS = 320
 
 
 def write_problems(seed: int) -> None:
-    """The evaluation problems: `TEST_PROBLEMS` of each domain from the test split, levels in turn."""
+    """The problems that are reported, `TEST_PROBLEMS` of each domain, and `RL_PROBLEMS` to train synthesizers on; levels in turn."""
     PROBLEMS.mkdir(parents=True, exist_ok=True)
-    for domain in TEST_PROBLEMS:
-        rng = random.Random(f"test/{seed}/{domain}")
+    wanted = [(domain, domain, "test", count) for domain, count in TEST_PROBLEMS.items()]
+    for name, domain, split, count in [*wanted, ("rl", "math", "rl", RL_PROBLEMS)]:
+        rng = random.Random(f"{split}/{seed}/{domain}")
         levels = list(LEVELS[domain])
         rows = {}
-        while len(rows) < TEST_PROBLEMS[domain]:
-            p = generate(domain, levels[len(rows) % len(levels)], "test", rng)
+        while len(rows) < count:
+            p = generate(domain, levels[len(rows) % len(levels)], split, rng)
             rows[p.content] = {"problem_id": p.problem_id, "level": p.level, "question": p.question, "answer": p.answer}
-        path = PROBLEMS / f"nano-{domain}.jsonl"
+        path = PROBLEMS / f"nano-{name}.jsonl"
         # by level, so that evenly spaced problems (`n_problems`) are of every level alike
         by_level = sorted(rows.values(), key=lambda row: row["level"])
         path.write_text("".join(json.dumps(row) + "\n" for row in by_level))
@@ -163,7 +165,7 @@ def export(work: Path, models: Path, seed: int) -> None:
 
 def records(lab: Profile) -> list[dict]:
     """The training records (`training.json`) of a profile's models, in the profile's order."""
-    return [json.loads((Path(m.location) / "training.json").read_text()) for m in lab.models]
+    return [json.loads((Path(m.location) / "training.json").read_text()) for m in lab.models if not m.base]
 
 
 def sizes(records: list[dict]) -> pd.DataFrame:

@@ -6,8 +6,9 @@
 2. *explorer*: every size learns to work problems alone.
 3. *references*: every size, as it is then, samples paths for training problems of its own.
 4. *both*: every size learns the synthesizer role on those paths, right and wrong alike; the target
-   is the worked solution, so copying pays only where the references are right. A share of explorer
-   examples keeps the first role.
+   is the worked solution, so copying pays only where the references are right. Bare lists of equations,
+   given several times with errors, teach the looking up that the role needs in a quarter of the tokens.
+   A share of explorer examples keeps the first role.
 
 All sizes see the same data in the same order for the same number of tokens: one schedule rule.
 """
@@ -41,9 +42,10 @@ CHECK_SHARE = 0.2  # equations that are a comparison, a parity or a sum of digit
 DOMAIN_SHARES = {"math": 0.6, "code": 0.2, "logic": 0.2}
 # The make-up of the last stage: shares of examples, and of set sizes among the synthesizer's.
 EXPLORER_SHARE = 0.2
-EASY_SHARE = 0.5  # of the sets whose references are all right; the others give way to explorer examples
+LISTS_SHARE = 0.2
+HOPELESS_SHARE = 0.5  # of the sets without a right reference; most sets of the small explorers are such, and teach not to read
 FOREIGN_SHARE = 0.06  # references that belong to another problem
-SET_SIZES = {4: 0.68, 0: 0.04, 1: 0.05, 2: 0.07, 3: 0.06, 8: 0.1}
+SET_SIZES = {4: 0.74, 0: 0.03, 1: 0.05, 2: 0.07, 3: 0.06, 8: 0.05}
 
 
 def completion(problem: Problem) -> str:
@@ -105,6 +107,16 @@ def repetition(rng: random.Random) -> Example:
     return ",".join(given) + "\n", ",".join(right) + "\n"
 
 
+def lists(rng: random.Random) -> Example:
+    """One to four copies of a list of equations, each with gaps and errors of its own, and the list put right."""
+    right = equations(rng, rng.randint(3, 8))
+    copies = []
+    for _ in range(rng.randint(1, 4)):
+        wrong_share = rng.uniform(0, 0.7)
+        copies.append(",".join(spoil(e, rng) if rng.random() < wrong_share else e for e in right if rng.random() > 0.1))
+    return "\n".join(copies) + "\n", ",".join(right) + "\n"
+
+
 def spoil(equation: str, rng: random.Random) -> str:
     """The equation with another result: any number, or some of its digits changed."""
     left, result = equation.split("=")
@@ -137,8 +149,9 @@ def both_chunk(tokenizer: PreTrainedTokenizerBase, seed: int, references: pd.Dat
         rng = random.Random(f"both/{seed}/{number}")
         examples = []
         for k in range(CHUNK):
-            if rng.random() < EXPLORER_SHARE:
-                examples.append(fresh_example(tokenizer, rng))
+            kind = rng.random()
+            if kind < EXPLORER_SHARE + LISTS_SHARE:
+                examples.append(fresh_example(tokenizer, rng) if kind < EXPLORER_SHARE else lists(rng))
                 continue
             turn, place = divmod(number * CHUNK + k, len(references))
             row = references.iloc[(place * 7919 + turn * 104729) % len(references)]  # primes: a fixed shuffle without a table
@@ -147,8 +160,9 @@ def both_chunk(tokenizer: PreTrainedTokenizerBase, seed: int, references: pd.Dat
             paths = rng.sample(list(source.paths), min(size, len(source.paths)))
             problem = Problem(**{f: row[f] for f in Problem.__dataclass_fields__})
             boxed = problem.component.splitlines()[-1]
-            if paths and all(boxed in path for path in paths) and rng.random() > EASY_SHARE:
-                examples.append(fresh_example(tokenizer, rng))
+            hopeless = paths and source is row and not any(boxed in path for path in paths)
+            if hopeless and rng.random() > HOPELESS_SHARE:
+                examples.append(lists(rng))
                 continue
             examples.append((chat(tokenizer, prompts.synthesizer_messages(problem.question, paths)), completion(problem)))
         return examples

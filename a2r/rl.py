@@ -1,0 +1,439 @@
+"""RL of the synthesizer: GRPO with DAPO's adaptations on TRL's GRPOTrainer (arXiv 2509.22044; DAPO: arXiv 2503.14476).
+
+    recipe = of(lab)                         # the profile's `rl`
+    record = train_synthesizer(lab, recipe)  # a model that any engine loads, and the curves of its training
+
+Prompt and grader are those of the evaluation. As in the paper: binary correctness reward, token-level policy
+gradient, on-policy updates, temperature 0.7. As in DAPO: no KL term, asymmetric clipping, overlong outputs masked.
+Other than in DAPO, groups without a signal are not replaced while training goes on: before it, the synthesizer answers
+every set a few times, and sets that it always or never gets right are left out.
+"""
+
+import json
+import os
+import platform
+import re
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from a2r.answers import equivalent, extract
+from a2r.errors import UserError
+from a2r.outcomes import grade
+from a2r.pipeline import cut_sets, explore, synthesize, synthesizer_asks
+from a2r.problems import read
+from a2r.profiles import ROOT, Benchmark, Profile, build
+
+WORK = ROOT / "runs" / "rl"  # checkpoints of trainings under way
+SILENT_STEPS = 5  # steps in a row without any group that has right and wrong outputs: nothing can be learnt
+STATES = ("none", "some", "all")  # of a set's references that are right
+CURVES = {  # ours -> TRL's, of training and (with "held-out" before it) of the held-out sets
+    "reward": "reward",
+    "entropy": "entropy",
+    "gradient norm": "grad_norm",
+    "length": "completions/mean_length",
+    "cut off": "completions/clipped_ratio",
+    "clipped": "clip_ratio/region_mean",
+    "groups without signal": "frac_reward_zero_std",
+}
+HELD_OUT = {"held-out A2R": "eval_reward", "held-out length": "eval_completions/mean_length"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a synthesizer is trained: `rl` in a profile, whose `name` is the profile's name for the model that comes out.
+
+    A step is one batch of `prompts` x `generations` rollouts, learnt from in `updates` parts, one gradient step each: 1 is
+    on-policy, with more all parts but the first are off-policy. `problems` is a benchmark of training problems, of which
+    `held_out` serve for the curve alone. Of the sets those are trained on that the synthesizer gets right in some but not all
+    of `screen` outputs (0: no screening), in the shares `mix` by how many of their references are right (empty: as they come).
+    """
+
+    name: str
+    synthesizer: str
+    explorers: list
+    problems: dict
+    n_problems: int | None = None
+    n_sets: int = 4
+    held_out: int = 0
+    steps: int = 200
+    updates: int = 1
+    temperature: float = 0.7
+    learning_rate: float = 1e-6
+    prompts: int = 16
+    generations: int = 8
+    micro_batch: int | None = None  # rollouts a device takes at a time; None: all of an update
+    max_tokens: int = 1024
+    epsilon: float = 0.2
+    epsilon_high: float = 0.28
+    screen: int = 8
+    mix: dict = field(default_factory=dict)
+    seed: int = 0
+    save_steps: int = 20
+    eval_steps: int = 10
+    trainer: dict = field(default_factory=dict)  # further arguments of TRL's GRPOConfig, as use_vllm
+
+
+def of(lab: Profile, **changes) -> Recipe:
+    """The profile's recipe, with other values for some of its keys. UserError where it has none or a value does not fit."""
+    if not lab.rl:
+        raise UserError(f"profile '{lab.name}' has no recipe 'rl'; see a2r/profiles/nano.yaml for the form.")
+    recipe = build(Recipe, {**lab.rl, **changes}, f"'rl' of profile '{lab.name}'")
+    if not set(recipe.mix) <= set(STATES) or (recipe.mix and not sum(recipe.mix.values()) > 0):
+        raise UserError(f"'rl' of profile '{lab.name}' gives {recipe.mix} as its mix; give shares of {', '.join(STATES)}.")
+    if recipe.prompts % recipe.updates:
+        raise UserError(f"{recipe.updates} updates cannot share {recipe.prompts} prompts alike; choose a divisor.")
+    for name in (recipe.name, recipe.synthesizer, *recipe.explorers):
+        lab.model(name)
+    return recipe
+
+
+def words(question: str) -> str:
+    """What a question is known by, whatever its spacing, case and punctuation."""
+    return " ".join(re.findall(r"\w+", question.lower()))
+
+
+def refuse_leaks(training: pd.DataFrame, lab: Profile) -> None:
+    """UserError if a training problem is one of the profile's reported problems, by content."""
+    for benchmark in lab.reported:
+        reported = read(benchmark)
+        known = dict(zip(reported.question.map(words), reported.problem_id, strict=True))
+        for problem in training.itertuples():
+            if (same := known.get(words(problem.question))) is not None:
+                raise UserError(
+                    f"training problem '{problem.problem_id}' is problem '{same}' of {benchmark.name}, which is reported; "
+                    "take it out of the training problems."
+                )
+
+
+def training_sets(lab: Profile, recipe: Recipe) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sets to train on and held-out sets, one row each: prompt (chat messages), gold, state, problem_id, set, explorer.
+
+    The explorers' paths on the training problems, and the outputs of the screening, are read from the store or sampled. The
+    sets to train on are all that pass it, shuffled, or as many as the recipe's mix allows; the held-out ones are as they
+    come, one a problem and explorer. Raises UserError for a leaked problem, where no set passes, or none of a state in the mix.
+    """
+    problems = read(Benchmark(**recipe.problems))
+    if recipe.n_problems:
+        problems = problems.iloc[[i * len(problems) // recipe.n_problems for i in range(min(recipe.n_problems, len(problems)))]]
+    refuse_leaks(problems, lab)
+    kept = problems.problem_id.sample(min(recipe.held_out, len(problems) - 1), random_state=0)
+    lab = lab.with_(n_sets=recipe.n_sets)
+    table = pd.concat([explorer_sets(lab, recipe, explorer, problems, kept) for explorer in recipe.explorers], ignore_index=True)
+    held_out = table[table.problem_id.isin(kept) & (table.set == 0)].reset_index(drop=True)
+    table = table[~table.problem_id.isin(kept) & table.passed]
+    if table.empty:
+        raise UserError(
+            f"{recipe.synthesizer} gets every set of the training problems always or never right in {recipe.screen} outputs: "
+            "there is nothing to learn; take other problems or another temperature."
+        )
+    if recipe.mix:
+        have = table.state.value_counts()
+        if lacking := [state for state, share in recipe.mix.items() if share and state not in have]:
+            raise UserError(f"no set of the training problems has {lacking[0]} of its references right; sample more or change the mix.")
+        size = min(have[state] / share for state, share in recipe.mix.items() if share)
+        parts = [table[table.state == s].sample(int(size * share), random_state=recipe.seed) for s, share in recipe.mix.items() if share]
+        table = pd.concat(parts)
+    return table.sample(frac=1, random_state=recipe.seed, ignore_index=True), held_out
+
+
+def explorer_sets(lab: Profile, recipe: Recipe, explorer: str, problems: pd.DataFrame, unscreened: pd.Series) -> pd.DataFrame:
+    """Every set of one explorer as `training_sets` has them, with `passed`: whether it passed the screening."""
+    pool = grade(explore(lab, explorer, problems, lab.n_paths * lab.n_sets), problems)
+    right = cut_sets(pool, lab.n_paths, lab.n_sets).groupby(["problem_id", "set"]).correct.mean()
+    gold = problems.set_index("problem_id").answer
+    rows = [
+        {
+            **{"prompt": list(ask.messages), "gold": gold[ask.problem_id], "problem_id": ask.problem_id, "set": ask.set},
+            **{"explorer": explorer, "state": {0.0: "none", 1.0: "all"}.get(right[ask.problem_id, ask.set], "some"), "passed": True},
+        }
+        for ask in synthesizer_asks(lab, problems, pool)
+    ]
+    table = pd.DataFrame(rows)
+    if recipe.screen:
+        screening = lab.with_(n_syntheses=recipe.screen, synthesizer_temperature=recipe.temperature)
+        seen = problems[~problems.problem_id.isin(unscreened)]
+        graded = grade(synthesize(screening, recipe.synthesizer, seen, pool[pool.problem_id.isin(seen.problem_id)]), problems)
+        share = graded.groupby(["problem_id", "set"]).correct.mean()
+        passed = share.index[(share > 0) & (share < 1)]
+        table["passed"] = pd.MultiIndex.from_frame(table[["problem_id", "set"]]).isin(passed)
+    return table
+
+
+def reward(completions: list, gold: list[str], **_) -> list[float]:
+    """1 for a right final answer, else 0: the grader of the evaluation, on the whole output."""
+    texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
+    answers = [extract(text) for text in texts]
+    return [float(a is not None and equivalent(g, a)) for g, a in zip(gold, answers, strict=True)]
+
+
+def check_lengths(sets: pd.DataFrame, tokenizer, context: int, recipe: Recipe, template: dict) -> None:
+    """UserError if a prompt and a longest output do not fit the context: nothing is cut in silence."""
+    longest = max(len(tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False, **template)) for p in sets.prompt)
+    if longest + recipe.max_tokens > context:
+        raise UserError(
+            f"the longest prompt has {longest} tokens and an output up to {recipe.max_tokens}, but the context of {recipe.synthesizer} "
+            f"is {context}; lower max_tokens or n_paths."
+        )
+
+
+def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame, work: Path):
+    """Train the recipe's synthesizer on `sets`; returns TRL's trainer and the record of the training.
+
+    Checkpoints are in `work`, and the same call goes on from the newest. Raises UserError for lengths that do not fit, for
+    checkpoints of another recipe, and for a reward that stays constant.
+    """
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    class Watch(TrainerCallback):
+        """Stops where nothing can be learnt."""
+
+        silent = 0
+
+        def on_log(self, args, state, control, logs=None, **_):
+            if "frac_reward_zero_std" in (logs or {}):
+                self.silent = self.silent + 1 if logs["frac_reward_zero_std"] == 1 else 0
+                if self.silent >= SILENT_STEPS * recipe.updates:
+                    raise UserError(
+                        f"for {SILENT_STEPS} steps all outputs of each prompt had the same reward (mean {logs['reward']:.2f}): "
+                        "there is nothing to learn; change the mix, the temperature or max_tokens."
+                    )
+
+    model = lab.model(recipe.synthesizer)
+    same_training(work, recipe)
+    tokenizer = AutoTokenizer.from_pretrained(model.location, revision=model.revision)
+    policy = AutoModelForCausalLM.from_pretrained(model.location, revision=model.revision, dtype=torch.float32)
+    check_lengths(pd.concat([sets, held_out]), tokenizer, policy.config.max_position_embeddings, recipe, model.template)
+    torch.manual_seed(recipe.seed)
+    rollouts = recipe.prompts * recipe.generations // recipe.updates  # that a gradient step learns from
+    devices = max(1, int(os.environ.get("WORLD_SIZE", "1")))
+    micro = recipe.micro_batch or rollouts // devices
+    parts = max(1, rollouts // (micro * devices))
+    settings = {
+        **{"output_dir": str(work), "seed": recipe.seed, "max_steps": recipe.steps * recipe.updates},
+        **{"save_steps": recipe.save_steps * recipe.updates, "save_total_limit": 2, "logging_steps": 1, "report_to": "none"},
+        **{"learning_rate": recipe.learning_rate, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5 * recipe.updates},
+        **{"per_device_train_batch_size": micro, "gradient_accumulation_steps": parts, "steps_per_generation": parts * recipe.updates},
+        **{"num_generations": recipe.generations, "temperature": recipe.temperature, "max_completion_length": recipe.max_tokens},
+        **{"loss_type": "dapo", "beta": 0.0, "epsilon": recipe.epsilon, "epsilon_high": recipe.epsilon_high, "num_iterations": 1},
+        **{"mask_truncated_completions": True, "max_grad_norm": 1.0, "gradient_checkpointing": False},
+        **{"use_cpu": not torch.cuda.is_available(), "bf16": torch.cuda.is_available(), "chat_template_kwargs": model.template},
+        **{"eval_strategy": "steps" if len(held_out) else "no", "eval_steps": recipe.eval_steps * recipe.updates},
+        **{"eval_on_start": len(held_out) > 0, "num_generations_eval": 1, "per_device_eval_batch_size": min(micro, 64)},
+        **recipe.trainer,
+    }
+    trainer = GRPOTrainer(
+        model=policy,
+        processing_class=tokenizer,
+        reward_funcs=reward,
+        args=GRPOConfig(**settings),
+        train_dataset=Dataset.from_pandas(sets[["prompt", "gold"]], preserve_index=False),
+        eval_dataset=Dataset.from_pandas(held_out[["prompt", "gold"]], preserve_index=False) if len(held_out) else None,
+        callbacks=[Watch()],
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints every log line through the progress bar
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")))
+    record = {
+        "recipe": asdict(recipe),
+        "from": {"name": model.name, "revision": model.identity, "parameters": model.parameters},
+        "sets": {"count": len(sets), **sets.state.value_counts().to_dict(), "held out": len(held_out)},
+        "seconds": round(time.monotonic() - started, 1),
+        "curve": curve(trainer.state.log_history, recipe.updates),
+        "made": {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "torch": torch.__version__, "trl": version("trl")},
+    }
+    return trainer, record
+
+
+def same_training(work: Path, recipe: Recipe) -> None:
+    """Note the recipe beside its checkpoints; UserError if those that are there come from another one (more steps are the same)."""
+    note, mine = work / "recipe.json", {k: v for k, v in asdict(recipe).items() if k not in ("steps", "save_steps", "eval_steps")}
+    if note.exists() and (theirs := json.loads(note.read_text())) != json.loads(json.dumps(mine)):
+        other = ", ".join(k for k in mine if theirs.get(k) != json.loads(json.dumps(mine[k])))
+        raise UserError(f"{work} holds checkpoints of a training that differs in {other}; remove the folder, or name the model otherwise.")
+    work.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(mine, indent=1) + "\n")
+
+
+def curve(log: list[dict], updates: int = 1) -> list[dict]:
+    """TRL's log as one row a step (of `updates` gradient steps: their mean); `CURVES`, and `HELD_OUT` where it was measured."""
+    rows: dict[int, dict[str, list[float]]] = {}
+    for entry in log:
+        # a step's first update is 1, 1 + updates, ...; held-out sets are scored after a step's last, and before the first
+        step = -(-entry["step"] // updates)
+        for ours, theirs in (CURVES | HELD_OUT).items():
+            if theirs in entry:
+                rows.setdefault(step, {}).setdefault(ours, []).append(entry[theirs])
+    return [{"step": step, **{k: round(sum(v) / len(v), 6) for k, v in rows[step].items()}} for step in sorted(rows)]
+
+
+def train_synthesizer(lab: Profile, recipe: Recipe, folder: Path | None = None) -> dict:
+    """Train the recipe's synthesizer and leave model, record (training.json) and card in `folder`; returns the record.
+
+    `folder` is by default where the profile says that the model `recipe.name` is. A training that is already there is
+    read, not repeated. Raises UserError as `training_sets` and `fit` do, and where `folder` holds another training.
+    """
+    folder = Path(folder or ROOT / lab.model(recipe.name).path)
+    if (folder / "training.json").exists():
+        record = json.loads((folder / "training.json").read_text())
+        if record["recipe"] != json.loads(json.dumps(asdict(recipe))):
+            raise UserError(f"{folder} holds a model of another recipe; remove it, or give another folder with --out.")
+        return record
+    sets, held_out = training_sets(lab, recipe)
+    trainer, record = fit(lab, recipe, sets, held_out, WORK / recipe.name)
+    if trainer.accelerator.num_processes > 1:
+        trainer.save_model(str(folder))  # gathers what is spread over the devices
+    else:
+        # in half precision as its base: nano's weights are float16, those of large models bfloat16
+        trainer.model.to(torch.float16 if (record["from"]["parameters"] or 1e9) < 1e8 else torch.bfloat16).save_pretrained(folder)
+    trainer.processing_class.save_pretrained(folder)
+    if not trainer.is_world_process_zero():
+        return record
+    (folder / "README.md").write_text(card(record))
+    # last: it is what says that the folder is complete
+    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def read_record(lab: Profile) -> dict:
+    """The training record of the profile's RL synthesizer. UserError if it was not trained yet."""
+    path = ROOT / lab.model(of(lab).name).path / "training.json"
+    if not path.exists():
+        raise UserError(f"{lab.rl['name']} is not trained yet; run `a2r train-synthesizer --profile {lab.name}`.")
+    return json.loads(path.read_text())
+
+
+def settings(record: dict) -> pd.DataFrame:
+    """How a training was done, one row a setting."""
+    recipe = {k: v for k, v in record["recipe"].items() if v and k != "trainer"}
+    recipe["problems"] = recipe["problems"]["name"]
+    sets = {f"sets, {k}": v for k, v in record["sets"].items()}
+    return pd.DataFrame(
+        {"": map(str, {**recipe, **sets, "minutes": round(record["seconds"] / 60, 1)}.values())}, [*recipe, *sets, "minutes"]
+    )
+
+
+# ---- the stability ablation (claim C5) ----
+
+ARMS = {"on-policy": 1, "off-policy": 8}  # gradient steps a batch of rollouts
+TEMPERATURES = (0.7, 1.0)
+# The failure's signature, as the paper describes it: entropy spikes and outputs collapse. Of means over 5 steps, against the
+# mean of the first 5; written down before the ablation was run.
+WINDOW, SPIKE, COLLAPSE = 5, 2.0, 0.7
+
+
+def ablate(lab: Profile, recipe: Recipe, folder: Path, seeds: range, jobs: int = 1) -> list[dict]:
+    """One training for every arm, temperature and seed, each left as a record in `folder`; those that are there are read.
+
+    `jobs` trainings run at a time, one thread each where there are several.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = [replace(recipe, updates=updates, temperature=t, seed=seed) for seed in seeds for t in TEMPERATURES for updates in ARMS.values()]
+    files = [folder / f"updates={r.updates}_temperature={r.temperature:g}_seed={r.seed}.json" for r in runs]
+    missing = [(run, file) for run, file in zip(runs, files, strict=True) if not file.exists()]
+    if missing:
+        training_sets(lab, recipe)  # sampled once, before several ask for the samples
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            for done in as_completed([pool.submit(_one, lab, recipe, run, file, jobs) for run, file in missing]):
+                done.result()
+    return [json.loads(file.read_text()) for file in files]
+
+
+def stored(folder: Path) -> list[dict]:
+    """The records of an ablation's trainings. UserError if there are none."""
+    files = sorted(folder.glob("updates=*.json"))
+    if not files:
+        raise UserError(f"{folder} holds no training of the ablation; run `a2r run stability -p train=true`.")
+    return [json.loads(file.read_text()) for file in files]
+
+
+def _one(lab: Profile, recipe: Recipe, run: Recipe, file: Path, jobs: int) -> None:
+    """One training of the ablation, on the sets of `recipe` shuffled by its own seed; only the record is kept."""
+    if jobs > 1:
+        torch.set_num_threads(1)
+    sets, held_out = training_sets(lab, replace(recipe, seed=run.seed))
+    _, record = fit(lab, run, sets, held_out, WORK / "ablation" / file.stem)
+    file.with_suffix(".tmp").write_text(json.dumps(record) + "\n")
+    file.with_suffix(".tmp").rename(file)
+
+
+def arm(record: dict) -> str:
+    """What a run is called in tables and figures."""
+    recipe = record["recipe"]
+    return f"{next(name for name, updates in ARMS.items() if updates == recipe['updates'])}, T = {recipe['temperature']:g}"
+
+
+def failure(record: dict) -> int | None:
+    """The step at which a training shows the failure's signature (`WINDOW`, `SPIKE`, `COLLAPSE`), or None."""
+    curve = pd.DataFrame(record["curve"]).set_index("step")[["entropy", "length"]].dropna()
+    first, later = curve.iloc[:WINDOW].mean(), curve.rolling(WINDOW).mean().dropna()
+    failed = later[(later.entropy > SPIKE * first.entropy) & (later.length < COLLAPSE * first.length)]
+    return int(failed.index[0]) if len(failed) else None
+
+
+def ablation_table(records: list[dict]) -> pd.DataFrame:
+    """One row a run: arm, seed, step of failure, and the means of the first and of the last `WINDOW` steps of every curve."""
+    rows = []
+    for record in records:
+        curve = pd.DataFrame(record["curve"]).set_index("step")
+        ends = {}
+        for name in ("reward", "entropy", "length", "gradient norm", "clipped"):
+            values = curve[name].dropna()
+            ends |= {f"{name}, first": values.iloc[:WINDOW].mean(), f"{name}, last": values.iloc[-WINDOW:].mean()}
+        held = curve["held-out A2R"].dropna() if "held-out A2R" in curve else pd.Series(dtype=float)
+        score = {"held-out A2R, before": held.iloc[0], "held-out A2R, after": held.iloc[-1]} if len(held) else {}
+        steps = record["recipe"]["steps"]
+        rows.append({"run": arm(record), "seed": record["recipe"]["seed"], "steps": steps, "failed at": failure(record), **score, **ends})
+    return pd.DataFrame(rows)
+
+
+def outcomes(records: list[dict]) -> pd.DataFrame:
+    """The ablation as outcomes, one row a run: `correct` is 1 where it trained stably; `method` is its arm, `problem_id` its seed."""
+    return pd.DataFrame(
+        [
+            {
+                **{"benchmark": "stability", "problem_id": f"seed {r['recipe']['seed']}", "explorer": "+".join(r["recipe"]["explorers"])},
+                **{"synthesizer": r["recipe"]["synthesizer"], "method": arm(r), "correct": float(failure(r) is None)},
+            }
+            for r in records
+        ]
+    )
+
+
+def card(record: dict) -> str:
+    """The model card of an RL synthesizer."""
+    r, s = record["recipe"], record["sets"]
+    held = [row["held-out A2R"] for row in record["curve"] if "held-out A2R" in row]
+    scored = f"{held[0]:.2f} before, {held[-1]:.2f} after ({s['held out']} sets)" if held else "not measured"
+    rewards = [row["reward"] for row in record["curve"] if "reward" in row]
+    policy = "on-policy" if r["updates"] == 1 else f"{r['updates']} updates a batch"
+    states = ", ".join(f"{k}: {s[k]}" for k in STATES if k in s)
+    return f"""---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+# {r["name"]}
+
+{record["from"]["name"]} (revision {record["from"]["revision"]}) after RL as the synthesizer of A2R, by `a2r train-synthesizer`: GRPO with
+DAPO's loss on TRL {record["made"]["trl"]}, binary correctness reward, no KL term.
+
+| | |
+|---|---|
+| sets | {s["count"]:,}, references by {", ".join(r["explorers"])} on training problems; right of them: {states} |
+| steps | {r["steps"]}, each {r["prompts"]} prompts x {r["generations"]} outputs at T = {r["temperature"]:g}, {policy} |
+| learning rate, clipping | {r["learning_rate"]:g}; {r["epsilon"]:g} below, {r["epsilon_high"]:g} above |
+| time | {record["seconds"] / 60:.0f} minutes |
+| reward | {rewards[0]:.2f} in the first step, {rewards[-1]:.2f} in the last |
+| held-out training problems, A2R at the training temperature | {scored} |
+
+Every curve is in `training.json`. How it does on the reported problems stands in the README of the repository.
+"""

@@ -1,0 +1,275 @@
+"""RL of the synthesizer: it trains, logs, resumes and refuses; its reward is the evaluation's grader. Trainings are real, of nano-32."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from a2r import claims, load_profile, plots, rl, tables
+from a2r.errors import UserError
+from a2r.outcomes import grade
+from a2r.pipeline import explore
+from a2r.problems import read
+from a2r.profiles import Benchmark
+from a2r.rl import Recipe
+
+pytest.importorskip("trl", reason="TRL is not installed (pip install -e '.[rl]')")
+SMALL = {
+    **{"synthesizer": "nano-32", "explorers": ["nano-48"], "n_problems": 60, "held_out": 8, "n_sets": 2, "prompts": 2, "generations": 4},
+    **{"max_tokens": 120, "eval_steps": 10, "save_steps": 5, "learning_rate": 1e-3, "mix": {"none": 0.4, "some": 0.6}},
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("rl-store"))
+
+
+@pytest.fixture
+def nano(store, monkeypatch, tmp_path):
+    """The nano profile over a store of these tests' own; checkpoints go to tmp_path."""
+    monkeypatch.setattr(rl, "WORK", tmp_path / "work")
+    return replace(load_profile("nano"), store=store)
+
+
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    """A training of 20 steps, in two runs: 10 steps, then the same call with 20. (record, folder, work of the first 10 copied before)"""
+    work = tmp_path_factory.mktemp("rl-work")
+    lab = replace(load_profile("nano"), store=store)
+    torch.manual_seed(0)
+    sets, held_out = rl.training_sets(lab, rl.of(lab, **SMALL))
+    rl.fit(lab, rl.of(lab, **SMALL, steps=10), sets, held_out, work)
+    optimizer = torch.load(work / "checkpoint-10" / "optimizer.pt", weights_only=True)
+    trainer, record = rl.fit(lab, rl.of(lab, **SMALL, steps=20), sets, held_out, work)
+    return trainer.model, record, work, optimizer
+
+
+def test_twenty_steps_change_the_weights_and_log_every_curve(trained):
+    model, record, _, _ = trained
+    from transformers import AutoModelForCausalLM
+
+    before = AutoModelForCausalLM.from_pretrained(load_profile("nano").model("nano-32").location, dtype=torch.float32)
+    moved = [not torch.equal(a, b) for a, b in zip(before.parameters(), model.parameters(), strict=True)]
+    assert sum(moved) > len(moved) / 2
+    curve = pd.DataFrame(record["curve"]).set_index("step")
+    assert list(curve.index) == list(range(21))
+    for name in rl.CURVES:
+        assert curve[name].loc[1:].notna().all(), name
+    assert curve["held-out A2R"].dropna().index.tolist() == [0, 10, 20]
+    assert (curve.loc[1:, "length"] > 0).all() and (curve.loc[1:, "entropy"] > 0).all()
+    assert record["sets"]["held out"] == 8 and record["from"]["name"] == "nano-32"
+
+
+def test_a_resumed_training_continues_step_count_and_optimizer_state(trained):
+    _, record, work, before = trained
+    assert record["curve"][-1]["step"] == 20
+    state = json.loads((work / "checkpoint-20" / "trainer_state.json").read_text())
+    assert state["global_step"] == 20
+    after = torch.load(work / "checkpoint-20" / "optimizer.pt", weights_only=True)
+    first = next(iter(after["state"]))
+    assert before["state"][first]["step"] == 10 and after["state"][first]["step"] == 20
+    # what it had seen before the stop is in its log still
+    assert [e["step"] for e in state["log_history"] if "reward" in e] == list(range(1, 21))
+
+
+def test_checkpoints_of_another_recipe_are_not_taken_up(trained, nano):
+    _, _, work, _ = trained
+    with pytest.raises(UserError, match="differs in learning_rate; remove the folder"):
+        rl.same_training(work, rl.of(nano, **{**SMALL, "learning_rate": 1e-5}))
+    rl.same_training(work, rl.of(nano, **SMALL, steps=500))  # more steps are the same training
+
+
+def test_a_trained_synthesizer_is_saved_loaded_and_not_trained_twice(nano, tmp_path, monkeypatch):
+    recipe = rl.of(nano, **{**SMALL, "held_out": 0}, steps=1)
+    record = rl.train_synthesizer(nano, recipe, tmp_path / "made")
+    monkeypatch.setattr(rl, "fit", lambda *_: pytest.fail("trained again"))
+    assert rl.train_synthesizer(nano, recipe, tmp_path / "made") == json.loads(json.dumps(record))
+    with pytest.raises(UserError, match="holds a model of another recipe; remove it, or give another folder"):
+        rl.train_synthesizer(nano, replace(recipe, steps=2), tmp_path / "made")
+    assert "GRPO" in (tmp_path / "made" / "README.md").read_text()
+    made = replace(nano.model("nano-64-rl"), name="made", path=str(tmp_path / "made"))
+    lab = replace(nano, models=(*nano.models, made))
+    problems = read(nano.benchmarks[0]).iloc[:2]
+    assert len(grade(explore(lab, "made", problems, 2), problems)) == 4
+
+
+def test_the_reward_is_the_grader_of_the_evaluation_on_a_thousand_outputs(nano):
+    problems = read(Benchmark(**nano.rl["problems"])).iloc[:250]
+    stored = explore(nano, "nano-48", problems, 4)
+    graded = grade(stored, problems)
+    gold = problems.set_index("problem_id").answer.loc[graded.problem_id].tolist()
+    chats = [[{"role": "assistant", "content": text}] for text in graded.text]
+    assert len(graded) == 1000 and 0 < graded.correct.sum() < 1000
+    assert rl.reward(chats, gold) == graded.correct.astype(float).tolist()
+    assert rl.reward(list(graded.text), gold) == rl.reward(chats, gold)
+
+
+def test_a_reported_problem_among_the_training_problems_is_refused(nano, tmp_path):
+    reported = read(nano.benchmarks[0])
+    leaked = reported.iloc[[7]].assign(problem_id="mine", question=reported.question.iloc[7].replace(". ", ".  ").upper())
+    mine = pd.concat([read(Benchmark(**nano.rl["problems"])).iloc[:3], leaked])
+    with pytest.raises(UserError, match=r"training problem 'mine' is problem 'math-.*' of nano-math, which is reported; take it out"):
+        rl.refuse_leaks(mine, nano)
+    mine[["problem_id", "question", "answer"]].to_json(tmp_path / "mine.jsonl", orient="records", lines=True)
+    recipe = rl.of(nano, **SMALL, problems={"name": "mine", "path": str(tmp_path / "mine.jsonl")})
+    with pytest.raises(UserError, match="which is reported"):  # before anything is sampled
+        rl.training_sets(nano, recipe)
+
+
+def test_the_shipped_training_problems_are_none_of_the_reported_ones(nano):
+    assert {b.name for b in nano.reported} == {"nano-math", "nano-code", "nano-logic"}
+    rl.refuse_leaks(read(Benchmark(**nano.rl["problems"])), nano)
+
+
+def test_sets_come_in_the_recipes_mix_and_held_out_problems_are_not_trained_on(nano):
+    recipe = rl.of(nano, **SMALL)
+    sets, held_out = rl.training_sets(nano, recipe)
+    shares = sets.state.value_counts(normalize=True)
+    assert shares["some"] == pytest.approx(0.6, abs=0.05) and shares["none"] == pytest.approx(0.4, abs=0.05) and "all" not in shares
+    assert held_out.problem_id.nunique() == 8 and not set(held_out.problem_id) & set(sets.problem_id)
+    assert not sets.duplicated(["problem_id", "set", "explorer"]).any()
+    user = sets.prompt.iloc[0][-1]["content"]
+    assert user.count("Reference ") == nano.n_paths
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_training(nano):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(nano.model("nano-32").location)
+    sets = pd.DataFrame({"prompt": [[{"role": "user", "content": "Add 123. " * 50}]]})
+    rl.check_lengths(sets, tokenizer, 2048, rl.of(nano, **SMALL), {})
+    with pytest.raises(UserError, match=r"the longest prompt has \d+ tokens and an output up to 120, but the context of nano-32 is 200"):
+        rl.check_lengths(sets, tokenizer, 200, rl.of(nano, **SMALL), {})
+
+
+def test_a_constant_reward_ends_the_training_with_a_sentence(nano, monkeypatch, tmp_path):
+    monkeypatch.setattr(rl, "reward", lambda completions, **_: [0.0] * len(completions))
+    recipe = rl.of(nano, **{**SMALL, "held_out": 0}, steps=40)
+    with pytest.raises(UserError, match=r"for 5 steps all outputs of each prompt had the same reward \(mean 0.00\): there is nothing"):
+        rl.fit(nano, recipe, *rl.training_sets(nano, recipe), tmp_path / "constant")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps": 0}, "steps is 0; it has to be at least 1"),
+        ({"generations": 1}, "at least 2"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; it has to be a number"),
+        ({"mix": {"few": 1.0}}, "give shares of none, some, all"),
+        ({"mix": {"none": 0}}, "give shares of none, some, all"),
+        ({"updates": 3}, "3 updates cannot share 16 prompts alike"),
+        ({"synthesizer": "nano-7"}, "model 'nano-7' is not in profile 'nano'"),
+        ({"lr": 1}, "unknown key 'lr'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(nano, change, said):
+    with pytest.raises(UserError, match=said):
+        rl.of(nano, **change)
+
+
+def test_a_profile_without_a_recipe_says_so(nano):
+    with pytest.raises(UserError, match="profile 'nano' has no recipe 'rl'"):
+        rl.of(replace(nano, rl={}))
+
+
+def made(entropy, length, updates=1, temperature=0.7, seed=0):
+    """A record with these curves."""
+    recipe = {"updates": updates, "temperature": temperature, "seed": seed, "steps": len(entropy), "explorers": ["e"], "synthesizer": "s"}
+    rows = [
+        {"step": k + 1, "entropy": e, "length": n, "reward": 0.5, "gradient norm": 1.0, "clipped": 0.0}
+        for k, (e, n) in enumerate(zip(entropy, length, strict=True))
+    ]
+    return {"recipe": recipe, "curve": rows, "seconds": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("entropy", "length", "step"),
+    [
+        ([1.0] * 20, [100] * 20, None),
+        ([1.0] * 10 + [3.0] * 10, [100] * 20, None),  # a spike without a collapse
+        ([1.0] * 20, [100] * 10 + [20] * 10, None),  # a collapse without a spike
+        ([1.0] * 10 + [3.0] * 10, [100] * 10 + [20] * 10, 13),  # the mean of steps 9 to 13 is 2.2 and 52
+        ([1.0] * 10 + [30.0] + [1.0] * 9, [100] * 20, None),
+    ],
+)
+def test_the_failures_signature_is_both_a_spike_and_a_collapse(entropy, length, step):
+    assert rl.failure(made(entropy, length)) == step
+
+
+def ablation(bad=()):
+    """Three seeds of all four arms; the arms in `bad` fail."""
+    runs = []
+    for updates in (1, 8):
+        for t in (0.7, 1.0):
+            for seed in range(3):
+                fails = (updates, t) in bad
+                runs.append(made([1.0] * 10 + [3.0 if fails else 1.0] * 10, [100] * 10 + [20 if fails else 100] * 10, updates, t, seed))
+    return runs
+
+
+def test_claim_five_follows_the_failures_and_not_the_arm(nano):
+    others = [(8, 0.7), (8, 1.0), (1, 1.0)]
+    card = claims.scorecard({"stability": rl.outcomes(ablation(others))}, nano).set_index("id")
+    assert card.loc["C5", "verdict"] == "supported" and card.loc["C5", "n"] == 12
+    card = claims.scorecard({"stability": rl.outcomes(ablation())}, nano).set_index("id")
+    assert card.loc["C5", "verdict"] == "not resolved" and card.loc["C5", "value"].estimate == 0
+    card = claims.scorecard({"stability": rl.outcomes(ablation([(1, 0.7)]))}, nano).set_index("id")
+    assert card.loc["C5", "verdict"] == "contradicted"
+    only = [r for r in ablation() if rl.arm(r) == "on-policy, T = 0.7"]
+    assert claims.scorecard({"stability": rl.outcomes(only)}, nano).set_index("id").loc["C5", "verdict"].startswith("not run")
+
+
+def test_the_ablations_table_and_figure_have_every_arm(tmp_path):
+    records = ablation([(8, 1.0)])
+    table = rl.ablation_table(records)
+    assert len(table) == 12 and table["failed at"].notna().sum() == 3 and set(table.run) == {rl.arm(r) for r in records}
+    curves = pd.concat(pd.DataFrame(r["curve"]).assign(run=rl.arm(r), seed=r["recipe"]["seed"]) for r in records)
+    figure = plots.training_curves(curves)
+    assert {t.get_text() for t in figure.legends[0].get_texts()} == set(table.run)
+    with pytest.raises(UserError, match="holds no training of the ablation; run `a2r run stability -p train=true`"):
+        rl.stored(tmp_path)
+
+
+def test_a_curve_has_one_row_a_step_however_many_updates_it_takes():
+    log = [
+        {"step": 0, "eval_reward": 0.4},
+        *({"step": s, "reward": float(s), "entropy": 1.0} for s in range(1, 5)),
+        {"step": 4, "eval_reward": 0.6},
+    ]
+    assert rl.curve(log, updates=2) == [
+        {"step": 0, "held-out A2R": 0.4},
+        {"step": 1, "reward": 1.5, "entropy": 1.0},
+        {"step": 2, "reward": 3.5, "entropy": 1.0, "held-out A2R": 0.6},
+    ]
+
+
+def after(shift):
+    """Outcomes of a base and its RL synthesizer on 40 problems of two explorers, the second right in `shift` more."""
+    rows = [
+        {"benchmark": "b", "problem_id": str(i), "explorer": e, "synthesizer": s, "method": "A2R@4", "correct": float(i < right)}
+        for e in ("e", "f")
+        for s, right in (("nano-64", 20), ("nano-64-rl", 20 + shift))
+        for i in range(40)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(10, "supported"), (0, "not resolved"), (-10, "contradicted")])
+def test_claim_four_compares_the_rl_synthesizer_with_its_base(nano, shift, verdict):
+    card = claims.scorecard({"rl": after(shift)}, nano).set_index("id")
+    assert card.loc["C4", "verdict"] == verdict and card.loc["C4", "value"].estimate == pytest.approx(shift / 40)
+    table = tables.before_after(after(shift), "nano-64", "nano-64-rl").set_index("explorer")
+    assert table.loc["mean of all", "difference"].estimate == pytest.approx(shift / 40) and list(table.index) == ["e", "f", "mean of all"]
+
+
+def test_recipes_of_the_shipped_profiles_are_complete():
+    from a2r.profiles import available
+
+    with_recipe = [name for name in available() if load_profile(name).rl]
+    assert {"nano", "paper-rl"} <= set(with_recipe)
+    for name in with_recipe:
+        lab = load_profile(name)
+        assert isinstance(rl.of(lab), Recipe) and lab.trained[rl.of(lab).name] == rl.of(lab).synthesizer
