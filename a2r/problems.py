@@ -25,10 +25,7 @@ def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFra
     wanted = profile.with_(n_problems=n_problems).n_problems
     frames = []
     for benchmark in profile.benchmarks:
-        frame = read(benchmark)
-        if wanted is not None and wanted < len(frame):
-            frame = frame.iloc[[i * len(frame) // wanted for i in range(wanted)]]
-        frames.append(frame)
+        frames.append(spaced(read(benchmark), wanted))
     if not frames:
         raise UserError(f"profile '{profile.name}' names no benchmark; add one under 'benchmarks'.")
     problems = pd.concat(frames, ignore_index=True)
@@ -36,6 +33,13 @@ def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFra
         first = repeated.iloc[0]
         raise UserError(f"benchmark '{first.benchmark}' has the problem id '{first.problem_id}' of another benchmark; rename its ids.")
     return problems
+
+
+def spaced(problems: pd.DataFrame, wanted: int | None) -> pd.DataFrame:
+    """`wanted` evenly spaced problems, or all where there are no more."""
+    if wanted is None or wanted >= len(problems):
+        return problems
+    return problems.iloc[[i * len(problems) // wanted for i in range(wanted)]]
 
 
 def read(benchmark: Benchmark) -> pd.DataFrame:

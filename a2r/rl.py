@@ -9,6 +9,7 @@ Other than in DAPO, groups without a signal are not replaced while training goes
 every set a few times, and sets that it always or never gets right are left out.
 """
 
+import itertools
 import json
 import os
 import platform
@@ -24,11 +25,13 @@ import pandas as pd
 import torch
 
 from a2r.answers import equivalent, extract
+from a2r.engines import Request, Sampling
+from a2r.engines.local import TransformersEngine
 from a2r.errors import UserError
 from a2r.outcomes import grade
 from a2r.pipeline import cut_sets, explore, synthesize, synthesizer_asks
-from a2r.problems import read
-from a2r.profiles import ROOT, Benchmark, Profile, build
+from a2r.problems import read, spaced
+from a2r.profiles import ROOT, Benchmark, Model, Profile, build
 
 WORK = ROOT / "runs" / "rl"  # checkpoints of trainings under way
 SILENT_STEPS = 5  # steps in a row without any group that has right and wrong outputs: nothing can be learnt
@@ -120,8 +123,7 @@ def training_sets(lab: Profile, recipe: Recipe) -> tuple[pd.DataFrame, pd.DataFr
     come, one a problem and explorer. Raises UserError for a leaked problem, where no set passes, or none of a state in the mix.
     """
     problems = read(Benchmark(**recipe.problems))
-    if recipe.n_problems:
-        problems = problems.iloc[[i * len(problems) // recipe.n_problems for i in range(min(recipe.n_problems, len(problems)))]]
+    problems = spaced(problems, recipe.n_problems)
     refuse_leaks(problems, lab)
     kept = problems.problem_id.sample(min(recipe.held_out, len(problems) - 1), random_state=0)
     lab = lab.with_(n_sets=recipe.n_sets)
@@ -183,6 +185,31 @@ def check_lengths(sets: pd.DataFrame, tokenizer, context: int, recipe: Recipe, t
         )
 
 
+class Rollouts:
+    """TRL's `rollout_func` over this repository's engine: a group's prompt is computed once, which makes rollouts here about three times
+    as fast as with generate. Only for one process without vLLM."""
+
+    def __init__(self, model: Model, recipe: Recipe):
+        self.engine, self.template = TransformersEngine(model.location, model.revision), model.template
+        self.sampling = Sampling(recipe.temperature, max_tokens=recipe.max_tokens)
+
+    def __call__(self, prompts: list[list[dict]], trainer) -> dict[str, list]:
+        """Outputs of the policy as it is now, one a prompt, in order; equal neighbours are one group."""
+        self.engine.model.load_state_dict(trainer.model.state_dict())
+        groups = [list(members) for _, members in itertools.groupby(range(len(prompts)), key=lambda i: json.dumps(prompts[i]))]
+        # from torch's generator, whose state is in every checkpoint, so that a resumed training draws on
+        seeds = torch.randint(2**62, (len(prompts),)).tolist()
+        requests = [
+            Request(str(m[0]), tuple(prompts[m[0]]), self.sampling, tuple(m), tuple(seeds[i] for i in m), self.template) for m in groups
+        ]
+        rows = {row.index: row for row, _ in self.engine.finished(requests)}
+        return {
+            "prompt_ids": [rows[i].prompt for i in range(len(prompts))],
+            "completion_ids": [rows[i].tokens for i in range(len(prompts))],
+            "logprobs": None,
+        }
+
+
 def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame, work: Path):
     """Train the recipe's synthesizer on `sets`; returns TRL's trainer and the record of the training.
 
@@ -190,8 +217,13 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     checkpoints of another recipe, and for a reward that stays constant.
     """
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, ProgressCallback, TrainerCallback
+
+    try:
+        from trl import GRPOConfig, GRPOTrainer
+    except ImportError as error:
+        raise UserError(f"RL needs TRL ({error}); install it with `pip install 'a2r[rl]'`.") from error
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # of rollout_func
 
     class Watch(TrainerCallback):
         """Stops where nothing can be learnt."""
@@ -206,6 +238,17 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
                         f"for {SILENT_STEPS} steps all outputs of each prompt had the same reward (mean {logs['reward']:.2f}): "
                         "there is nothing to learn; change the mix, the temperature or max_tokens."
                     )
+
+    class Bar(ProgressCallback):
+        """The progress bar, with the newest values beside it in place of a line for each."""
+
+        def on_log(self, args, state, control, logs=None, **_):
+            shown = {ours: float(logs[theirs]) for ours, theirs in (CURVES | HELD_OUT).items() if theirs in (logs or {})}
+            if self.training_bar is not None and shown:
+                self.training_bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items() if k in ("reward", "entropy", "held-out A2R")})
+
+        def on_prediction_step(self, *_, **__):
+            """No bar for the held-out sets."""
 
     model = lab.model(recipe.synthesizer)
     same_training(work, recipe)
@@ -238,8 +281,11 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
         train_dataset=Dataset.from_pandas(sets[["prompt", "gold"]], preserve_index=False),
         eval_dataset=Dataset.from_pandas(held_out[["prompt", "gold"]], preserve_index=False) if len(held_out) else None,
         callbacks=[Watch()],
+        rollout_func=None if settings.get("use_vllm") or devices > 1 else Rollouts(model, recipe),
     )
-    trainer.remove_callback(PrinterCallback)  # it prints every log line through the progress bar
+    for noisy in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(noisy)
+    trainer.add_callback(Bar())
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")))
     record = {

@@ -103,21 +103,25 @@ class TransformersEngine:
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """Yield one Generation per wanted sample as it finishes, those of the longest prompts first."""
+        for row, reason in self.finished(requests):
+            yield self._too_long(row) if reason == "error" else self._finish(row, reason)
+
+    def finished(self, requests: Iterable[Request]) -> Iterator[tuple[Row, str]]:
+        """`generate` in tokens: the finished rows with their finish reason ("error": the prompt alone fills the context)."""
         batch, rows = Batch(self), self._rows(requests)
         waiting = next(rows, None)
         while waiting or batch.rows:
             if batch.hungry():
                 while waiting and (waiting.limit < 1 or batch.take(waiting)):
                     if waiting.limit < 1:
-                        yield self._too_long(waiting)
+                        yield waiting, "error"
                     waiting = next(rows, None)
             try:
                 finished = batch.step()
             except torch.OutOfMemoryError as error:
                 budget = f"a token budget of {self.token_budget}"
                 raise EngineError(f"{self.label} ran out of memory on {self.device} with {budget}; pass a smaller token_budget.") from error
-            for row, reason in finished:
-                yield self._finish(row, reason)
+            yield from finished
 
     def close(self) -> None:
         """Free the model."""
