@@ -288,10 +288,10 @@ def training_curves(curves: pd.DataFrame, smooth: int = 5) -> Figure:
     palette = dict(zip(runs, sns.color_palette("colorblind", len(runs)), strict=True))
     figure, panels = plt.subplots(2, 3, figsize=(8.4, 4.6), sharex=True)
     for axes, name in zip(panels.flat, shown, strict=False):
-        table = curves[["run", "seed", "step", name]].dropna()
+        table = curves[["run", "seed", "step", name]].dropna().reset_index(drop=True)
         if name != "held-out A2R":
-            means = table.groupby(["run", "seed"])[name].rolling(smooth, min_periods=1).mean()
-            table = table.assign(**{name: means.reset_index(level=[0, 1], drop=True)})
+            means = table.groupby(["run", "seed"])[name].transform(lambda v: v.rolling(smooth, min_periods=1).mean())
+            table = table.assign(**{name: means})
         marks = {"marker": "o", "markersize": 3.5} if name == "held-out A2R" else {}
         sns.lineplot(
             table, x="step", y=name, hue="run", palette=palette, errorbar=("pi", 100), ax=axes, linewidth=1.2, legend=False, **marks

@@ -270,7 +270,11 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
         **{"mask_truncated_completions": True, "max_grad_norm": 1.0, "gradient_checkpointing": False},
         **{"use_cpu": not torch.cuda.is_available(), "bf16": torch.cuda.is_available(), "chat_template_kwargs": model.template},
         **{"eval_strategy": "steps" if len(held_out) else "no", "eval_steps": recipe.eval_steps * recipe.updates},
-        **{"eval_on_start": len(held_out) > 0, "num_generations_eval": 1, "per_device_eval_batch_size": min(micro, 64)},
+        **{
+            "eval_on_start": len(held_out) > 0,
+            "num_generations_eval": 1,
+            "per_device_eval_batch_size": recipe.micro_batch or len(held_out) or 1,
+        },
         **recipe.trainer,
     }
     trainer = GRPOTrainer(

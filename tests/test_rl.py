@@ -121,7 +121,8 @@ def test_a_reported_problem_among_the_training_problems_is_refused(nano, tmp_pat
 
 def test_the_shipped_training_problems_are_none_of_the_reported_ones(nano):
     assert {b.name for b in nano.reported} == {"nano-math", "nano-code", "nano-logic"}
-    rl.refuse_leaks(read(Benchmark(**nano.rl["problems"])), nano)
+    for study in (None, "stability"):
+        rl.refuse_leaks(read(Benchmark(**load_profile("nano", study).rl["problems"])), nano)
 
 
 def test_sets_come_in_the_recipes_mix_and_held_out_problems_are_not_trained_on(nano):
@@ -227,7 +228,13 @@ def test_the_ablations_table_and_figure_have_every_arm(tmp_path):
     table = rl.ablation_table(records)
     assert len(table) == 12 and table["failed at"].notna().sum() == 3 and set(table.run) == {rl.arm(r) for r in records}
     curves = pd.concat(pd.DataFrame(r["curve"]).assign(run=rl.arm(r), seed=r["recipe"]["seed"]) for r in records)
-    figure = plots.training_curves(curves)
+    figure = plots.training_curves(curves, smooth=1)
+    drawn = {line.get_color(): line.get_ydata() for line in figure.axes[1].lines}  # entropy, after reward
+    legend = {
+        text.get_text(): handle.get_color()
+        for text, handle in zip(*[figure.legends[0].get_texts(), figure.legends[0].legend_handles], strict=True)
+    }
+    assert drawn[legend["off-policy, T = 1"]][-1] == 3 and drawn[legend["on-policy, T = 0.7"]][-1] == 1
     assert {t.get_text() for t in figure.legends[0].get_texts()} == set(table.run)
     with pytest.raises(UserError, match="holds no training of the ablation; run `a2r run stability -p train=true`"):
         rl.stored(tmp_path)

@@ -33,7 +33,7 @@ from a2r.prompts import explorer_messages
 
 MODELS, PROBLEMS = ROOT / "data" / "models", ROOT / "data" / "problems"
 TEST_PROBLEMS = {"math": 400, "code": 200, "logic": 200}
-RL_PROBLEMS = 400  # math, of a split of their own
+RL_PROBLEMS = {"rl": 400, "rl-large": 2000}  # math, of a split of their own, by name
 # What every size is trained on, alike: tokens by stage, each with its own warm-up and decay of the learning rate.
 TOKENS = {"facts": 1_600_000, "explorer": 3_400_000, "both": 6_000_000}
 REFERENCE_PROBLEMS, REFERENCE_PATHS = 1500, 8  # per explorer
@@ -44,7 +44,7 @@ def write_problems(seed: int) -> None:
     """The problems that are reported, `TEST_PROBLEMS` of each domain, and `RL_PROBLEMS` to train synthesizers on; levels in turn."""
     PROBLEMS.mkdir(parents=True, exist_ok=True)
     wanted = [(domain, domain, "test", count) for domain, count in TEST_PROBLEMS.items()]
-    for name, domain, split, count in [*wanted, ("rl", "math", "rl", RL_PROBLEMS)]:
+    for name, domain, split, count in [*wanted, *((name, "math", "rl", count) for name, count in RL_PROBLEMS.items())]:
         rng = random.Random(f"{split}/{seed}/{domain}")
         levels = list(LEVELS[domain])
         rows = {}
