@@ -92,6 +92,22 @@ def test_a_repetition_puts_errors_right(tok):
     assert wrong > 20
 
 
+def test_lists_are_given_with_gaps_and_errors_and_put_right():
+    rng, copies, kept, wrong, total = random.Random(0), set(), 0, 0, 0
+    for _ in range(200):
+        given, told = train.lists(rng)
+        right = told.strip().split(",")
+        assert all(holds(e) for e in right) and 3 <= len(right) <= 8
+        lines = given.split("\n")[:-1]
+        copies.add(len(lines))
+        for line in lines:
+            entries = [e for e in line.split(",") if e]
+            kept, total = kept + len(entries), total + len(right)
+            wrong += sum(e not in right for e in entries)
+    assert copies == {1, 2, 3, 4}
+    assert 0.85 < kept / total < 0.95 and 0.2 < wrong / kept < 0.4
+
+
 def test_a_number_s_embedding_is_the_sum_of_its_digits_and_the_finished_model_computes_the_same(tok):
     made = new(tok)
     matrix = made.model.embed_tokens.weight

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from a2r import claims, load_profile, plots, rl, tables
+from a2r.cli import main
 from a2r.errors import UserError
 from a2r.outcomes import grade
 from a2r.pipeline import explore
@@ -94,6 +95,22 @@ def test_a_trained_synthesizer_is_saved_loaded_and_not_trained_twice(nano, tmp_p
     lab = replace(nano, models=(*nano.models, made))
     problems = read(nano.benchmarks[0]).iloc[:2]
     assert len(grade(explore(lab, "made", problems, 2), problems)) == 4
+
+
+def test_the_command_trains_and_leaves_a_profile_that_has_the_model(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rl, "WORK", tmp_path / "work")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(json.dumps({"extends": "nano", "store": store, "rl": {**SMALL, "held_out": 0}}))
+    command = ["train-synthesizer", "--profile", str(mine)]
+    assert main([*command, "--sets"]) == 0
+    assert "no training problem is a reported one" in capsys.readouterr().out
+    assert main([*command, "-p", "steps=1", "--out", str(tmp_path / "made")]) == 0
+    said = capsys.readouterr().out
+    assert "nano-64-rl: 1 steps" in said
+    lab = load_profile(said.split("profile with it in place of data/models/nano-64-rl: ")[1].strip())
+    assert lab.model("nano-64-rl").path == str(tmp_path / "made") and lab.trained == {"nano-64-rl": "nano-64"}
+    assert main([*command, "-p", "steps=none"]) == 2
+    assert "steps is 'none'; it has to be a whole number" in capsys.readouterr().err
 
 
 def test_the_reward_is_the_grader_of_the_evaluation_on_a_thousand_outputs(nano):
