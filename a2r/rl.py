@@ -217,7 +217,8 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     checkpoints of another recipe, and for a reward that stays constant.
     """
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, ProgressCallback, TrainerCallback
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
+    from transformers.trainer_utils import get_last_checkpoint
 
     try:
         from trl import GRPOConfig, GRPOTrainer
@@ -253,7 +254,11 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     model = lab.model(recipe.synthesizer)
     same_training(work, recipe)
     tokenizer = AutoTokenizer.from_pretrained(model.location, revision=model.revision)
-    policy = AutoModelForCausalLM.from_pretrained(model.location, revision=model.revision, dtype=torch.float32)
+    last = get_last_checkpoint(str(work))
+    state = TrainerState.load_from_json(f"{last}/trainer_state.json") if last else None
+    finished = state if state and state.global_step >= recipe.steps * recipe.updates else None
+    path, revision = (last, None) if finished else (model.location, model.revision)
+    policy = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32)
     check_lengths(pd.concat([sets, held_out]), tokenizer, policy.config.max_position_embeddings, recipe, model.template)
     torch.manual_seed(recipe.seed)
     rollouts = recipe.prompts * recipe.generations // recipe.updates  # that a gradient step learns from
@@ -270,11 +275,8 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
         **{"mask_truncated_completions": True, "max_grad_norm": 1.0, "gradient_checkpointing": False},
         **{"use_cpu": not torch.cuda.is_available(), "bf16": torch.cuda.is_available(), "chat_template_kwargs": model.template},
         **{"eval_strategy": "steps" if len(held_out) else "no", "eval_steps": recipe.eval_steps * recipe.updates},
-        **{
-            "eval_on_start": len(held_out) > 0,
-            "num_generations_eval": 1,
-            "per_device_eval_batch_size": recipe.micro_batch or len(held_out) or 1,
-        },
+        **{"eval_on_start": len(held_out) > 0, "num_generations_eval": 1},
+        "per_device_eval_batch_size": recipe.micro_batch or len(held_out) or 1,
         **recipe.trainer,
     }
     trainer = GRPOTrainer(
@@ -291,13 +293,14 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
         trainer.remove_callback(noisy)
     trainer.add_callback(Bar())
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")))
+    if not finished:  # resumed at its last step, TRL's trainer would make one more
+        trainer.train(resume_from_checkpoint=last)
     record = {
         "recipe": asdict(recipe),
         "from": {"name": model.name, "revision": model.identity, "parameters": model.parameters},
         "sets": {"count": len(sets), **sets.state.value_counts().to_dict(), "held out": len(held_out)},
         "seconds": round(time.monotonic() - started, 1),
-        "curve": curve(trainer.state.log_history, recipe.updates),
+        "curve": curve((finished or trainer.state).log_history, recipe.updates),
         "made": {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "torch": torch.__version__, "trl": version("trl")},
     }
     return trainer, record

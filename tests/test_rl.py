@@ -76,6 +76,14 @@ def test_a_resumed_training_continues_step_count_and_optimizer_state(trained):
     assert [e["step"] for e in state["log_history"] if "reward" in e] == list(range(1, 21))
 
 
+def test_a_training_that_was_finished_but_not_saved_is_not_trained_on(trained, nano):
+    model, record, work, _ = trained
+    recipe = rl.of(nano, **SMALL, steps=20)
+    again, repeated = rl.fit(nano, recipe, *rl.training_sets(nano, recipe), work)
+    assert repeated["curve"] == record["curve"]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.model.parameters(), strict=True))
+
+
 def test_checkpoints_of_another_recipe_are_not_taken_up(trained, nano):
     _, _, work, _ = trained
     with pytest.raises(UserError, match="differs in learning_rate; remove the folder"):
