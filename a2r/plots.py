@@ -297,6 +297,8 @@ def training_curves(curves: pd.DataFrame, smooth: int = 5) -> Figure:
             table, x="step", y=name, hue="run", palette=palette, errorbar=("pi", 100), ax=axes, linewidth=1.2, legend=False, **marks
         )
         axes.set(ylabel=CURVE_LABELS[name], xlabel="step (batch of rollouts)")
+        if name == "clipped" and not table[name].any():
+            axes.set_ylim(0, 0.01)
     for axes in panels.flat[len(shown) :]:
         axes.set_visible(False)
     if len(runs) > 1:

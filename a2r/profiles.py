@@ -105,6 +105,10 @@ class Profile:
         """Models that RL made from others of the profile: name -> base."""
         return {m.name: m.base for m in self.models if m.base}
 
+    def base_of(self, name: str) -> str:
+        """The model itself, or the one that RL made it from."""
+        return self.trained.get(name, name)
+
     def model(self, name: str) -> Model:
         for model in self.models:
             if model.name == name:

@@ -36,13 +36,14 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     broken = tmp_path / "broken"
     shutil.copytree(ROOT / "data/models/nano-32", broken)
     (broken / "model.safetensors").unlink()
-    models = (Model("a", str(broken)), Model("b", "nobody/nothing"), Model("c", str(broken)))
-    lab = replace(whole, models=models, benchmarks=(replace(whole.benchmarks[0], path=str(tmp_path / "none.csv")),))
+    models = (Model("a", str(broken)), Model("b", "nobody/nothing"), Model("c", str(broken)), Model("d", "in no role"))
+    lab = replace(whole, models=models, efficient=("a", "b", "c"), benchmarks=(replace(whole.benchmarks[0], path=str(tmp_path / "none.csv")),))
     found = said(lab)
     assert not found["problems sums"][0] and "is not there" in found["problems sums"][1]
     assert found["model a"] == (False, f"{broken} lacks *.safetensors; copy the whole model.")
     assert not found["model b"][0] and "nobody/nothing is neither a folder nor cached" in found["model b"][1]
     assert found["prices"] == (False, f"{lab.prices} has no row for c; add them.")
+    assert "model d" not in found
     assert "disk" not in found, "nothing is planned where things are lacking"
     assert cli.main(["check", "--profile", str(tmp_path / "tiny.yaml")]) == 0
     monkeypatch.setattr(checks, "prices", lambda lab: checks.Check("prices", False, "none"))

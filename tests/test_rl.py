@@ -304,4 +304,4 @@ def test_recipes_of_the_shipped_profiles_are_complete():
     assert {"nano", "paper-rl"} <= set(with_recipe)
     for name in with_recipe:
         lab = load_profile(name)
-        assert isinstance(rl.of(lab), Recipe) and lab.trained[rl.of(lab).name] == rl.of(lab).synthesizer
+        assert isinstance(rl.of(lab), Recipe) and lab.base_of(rl.of(lab).name) == rl.of(lab).synthesizer
