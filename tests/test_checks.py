@@ -37,7 +37,8 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     shutil.copytree(ROOT / "data/models/nano-32", broken)
     (broken / "model.safetensors").unlink()
     models = (Model("a", str(broken)), Model("b", "nobody/nothing"), Model("c", str(broken)), Model("d", "in no role"))
-    lab = replace(whole, models=models, efficient=("a", "b", "c"), benchmarks=(replace(whole.benchmarks[0], path=str(tmp_path / "none.csv")),))
+    nowhere = replace(whole.benchmarks[0], path=str(tmp_path / "none.csv"))
+    lab = replace(whole, models=models, efficient=("a", "b", "c"), benchmarks=(nowhere,))
     found = said(lab)
     assert not found["problems sums"][0] and "is not there" in found["problems sums"][1]
     assert found["model a"] == (False, f"{broken} lacks *.safetensors; copy the whole model.")

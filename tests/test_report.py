@@ -39,7 +39,7 @@ def runs(tmp_path, monkeypatch):
 
 def test_the_scorecard_comes_first_and_the_provenance_last(runs):
     executed(runs, "01_symmetric_baseline__smoke", "The baseline")
-    executed(runs, "07_claims_scorecard__smoke", "The claims")
+    executed(runs, "09_claims_scorecard__smoke", "The claims")
     executed(runs, "02_grid_asymmetric__smoke", "The grid", finished=False)
     executed(runs, "01_symmetric_baseline__smoke__n_paths=2", "Another baseline")
     path = report.write("smoke")
