@@ -93,7 +93,8 @@ def test_a_server_that_does_not_listen_is_killed():
 def test_a_server_ends_with_whoever_started_it(number, tmp_path):
     """As when a notebook's kernel is killed: nobody is left to clean up."""
     script = (
-        "import sys, time; from a2r.engines import vllm\n"
+        "import signal, sys, time; from a2r.engines import vllm\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits that it is ignored
         f"vllm.command = lambda model, port, *_: [sys.executable, '-c', {STUB!r}, str(port), '0', model]\n"
         "vllm.installed = lambda: 'a stand-in'\n"
         f"server = vllm.start('serve', logs={str(tmp_path)!r})\n"
