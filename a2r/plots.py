@@ -330,9 +330,12 @@ def cost_front(points: pd.DataFrame, currency: str) -> Figure:
     best = points[points.front].assign(x=lambda p: [v.estimate for v in p.cost]).sort_values("x")
     heights = [v.estimate for v in best.correct]
     axes.step(best.x, heights, where="post", color="#333333", linewidth=0.9, linestyle=":", label="front", zorder=1)
+    lift, before = 0, -1.0
     for row in best.itertuples():
         at = (row.cost.estimate, row.correct.high)
-        axes.annotate(row.label, at, (-3, 3), textcoords="offset points", fontsize=6.5, ha="right", va="bottom")
+        lift = lift + 1 if at[1] - before < 0.08 else 0  # neighbours of one height would write over each other
+        before = at[1]
+        axes.annotate(row.label, at, (-3, 3 + 8 * lift), textcoords="offset points", fontsize=6.5, ha="right", va="bottom")
     log_ticks(axes)
     axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.04))
     axes.legend(fontsize="small", loc="lower right")

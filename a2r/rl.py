@@ -122,8 +122,7 @@ def training_sets(lab: Profile, recipe: Recipe) -> tuple[pd.DataFrame, pd.DataFr
     sets to train on are all that pass it, shuffled, or as many as the recipe's mix allows; the held-out ones are as they
     come, one a problem and explorer. Raises UserError for a leaked problem, where no set passes, or none of a state in the mix.
     """
-    problems = read(Benchmark(**recipe.problems))
-    problems = spaced(problems, recipe.n_problems)
+    problems = spaced(read(Benchmark(**recipe.problems)), recipe.n_problems)
     refuse_leaks(problems, lab)
     kept = problems.problem_id.sample(min(recipe.held_out, len(problems) - 1), random_state=0)
     lab = lab.with_(n_sets=recipe.n_sets)
@@ -186,8 +185,8 @@ def check_lengths(sets: pd.DataFrame, tokenizer, context: int, recipe: Recipe, t
 
 
 class Rollouts:
-    """TRL's `rollout_func` over this repository's engine: a group's prompt is computed once, which makes rollouts here about three times
-    as fast as with generate. Only for one process without vLLM."""
+    """TRL's `rollout_func` over this repository's engine, which computes a group's prompt once: with it a step of the nano recipe takes
+    9 s instead of 12. Only for one process without vLLM."""
 
     def __init__(self, model: Model, recipe: Recipe):
         self.engine, self.template = TransformersEngine(model.location, model.revision), model.template
