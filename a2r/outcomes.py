@@ -15,7 +15,12 @@ from a2r.metrics import pass_at_k
 from a2r.pipeline import cut_sets
 from a2r.profiles import Profile
 
-SYNTHESIZER_TOKENS = ("synthesizer_prompt", "synthesizer_cached", "synthesizer_completion")
+TOKENS = ("prompt", "cached", "completion")
+SYNTHESIZER_TOKENS = tuple(f"synthesizer_{kind}" for kind in TOKENS)
+COLUMNS = (
+    *("benchmark", "problem_id", "explorer", "synthesizer", "set", "state", "right", "cost", "seconds", "engine_seconds"),
+    *("explorer_prompt", "explorer_cached", "explorer_completion", "method", "correct", *SYNTHESIZER_TOKENS),
+)
 STATES = ("none", "minority", "tie", "majority", "all")
 
 
@@ -40,36 +45,47 @@ def outcomes(
     `pool` and `syntheses` are samples frames (graded or not) of one explorer and one synthesizer. Pass@N
     is the unbiased estimate from the whole pool; everything else is per set.
     """
+    table = baselines(problems, pool, prices, n_paths, n_sets)
+    if syntheses is None:
+        return table
+    return pd.concat([table, synthesized(problems, table, prices, syntheses, n_paths, n_sets)], ignore_index=True)
+
+
+def baselines(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
+    """The outcomes of the explorer alone: Pass@1, Cons@N, Pass@N."""
     pool = pool if "correct" in pool else grade(pool, problems)
     pool = pool.assign(cost=price(pool, prices))
     right = pool.groupby("problem_id").correct.agg(["size", "sum"])
     pass_n = pd.Series(pass_at_k(right["size"], right["sum"], n_paths), index=right.index)
-    paths = cut_sets(pool, n_paths, n_sets)
     gold = problems.set_index("problem_id").answer
-    explorer = "+".join(dict.fromkeys(pool.model))
-    rows = []
-    for (benchmark, problem_id, number), members in paths.groupby(["benchmark", "problem_id", "set"], sort=False):
-        answers = members.answer.tolist()
-        shared = {
-            **{"benchmark": benchmark, "problem_id": problem_id, "explorer": explorer, "synthesizer": "", "set": number},
-            **{"state": explorer_state(members.correct.tolist(), answers), "right": int(members.correct.sum())},
-        }
-        whole = {
-            **{"cost": members.cost.sum(), "seconds": members.seconds.max(), "engine_seconds": members.seconds.sum()},
-            **{"explorer_prompt": members.prompt_tokens.sum(), "explorer_cached": members.cached_tokens.sum()},
-            "explorer_completion": members.completion_tokens.sum(),
-        }
-        single = {
-            **{"cost": members.cost.mean(), "seconds": members.seconds.mean(), "engine_seconds": members.seconds.mean()},
-            **{"explorer_prompt": members.prompt_tokens.mean(), "explorer_cached": members.cached_tokens.mean()},
-            "explorer_completion": members.completion_tokens.mean(),
-        }
-        rows.append({**shared, **single, "method": "Pass@1", "correct": members.correct.mean()})
-        rows.append({**shared, **whole, "method": f"Cons@{n_paths}", "correct": majority(answers, gold[problem_id])})
-        rows.append({**shared, **whole, "method": f"Pass@{n_paths}", "correct": pass_n[problem_id]})
-    table = pd.DataFrame(rows).assign(**dict.fromkeys(SYNTHESIZER_TOKENS, 0.0))
-    if syntheses is None:
-        return table
+    by_set = cut_sets(pool, n_paths, n_sets).groupby(["benchmark", "problem_id", "set"], sort=False)
+    votes = by_set.agg(answers=("answer", list), correct=("correct", list))
+    ids = votes.index.get_level_values("problem_id")
+    shared = pd.DataFrame(
+        {
+            **{"explorer": "+".join(dict.fromkeys(pool.model)), "synthesizer": "", **dict.fromkeys(SYNTHESIZER_TOKENS, 0.0)},
+            "state": [explorer_state(c, a) for c, a in zip(votes.correct, votes.answers, strict=True)],
+            "right": votes.correct.map(sum),
+        },
+        index=votes.index,
+    )
+    spent = {"cost": "cost", "engine_seconds": "seconds", **{f"explorer_{kind}": f"{kind}_tokens" for kind in TOKENS}}
+    total, mean = (by_set.agg(**{name: (column, how) for name, column in spent.items()}) for how in ("sum", "mean"))
+    single = shared.join(mean.assign(seconds=mean.engine_seconds))
+    whole = shared.join(total.assign(seconds=by_set.seconds.max()))
+    cons = [majority(answers, gold[i]) for answers, i in zip(votes.answers, ids, strict=True)]
+    methods = [
+        single.assign(method="Pass@1", correct=by_set.correct.mean()),
+        whole.assign(method=f"Cons@{n_paths}", correct=cons),
+        whole.assign(method=f"Pass@{n_paths}", correct=pass_n.loc[ids].to_numpy()),
+    ]
+    return pd.concat(methods).reset_index()[list(COLUMNS)]
+
+
+def synthesized(
+    problems: pd.DataFrame, base: pd.DataFrame, prices: pd.DataFrame, syntheses: pd.DataFrame, n_paths: int, n_sets: int
+) -> pd.DataFrame:
+    """The outcomes of one synthesizer, A2R@N, on the sets whose `baselines` are `base`; UserError where a set has no synthesis."""
     graded = syntheses if "correct" in syntheses else grade(syntheses, problems)
     final = graded.assign(cost=price(graded, prices)).groupby(["problem_id", "set"])
     final = final.agg(
@@ -81,7 +97,7 @@ def outcomes(
         synthesizer_cached=("cached_tokens", "mean"),
         synthesizer_completion=("completion_tokens", "mean"),
     )
-    base = table[table.method == f"Cons@{n_paths}"].set_index(["problem_id", "set"])
+    base = base[base.method == f"Cons@{n_paths}"].set_index(["problem_id", "set"])
     if len(lacking := base.index.difference(final.index)):
         raise UserError(
             f"problem '{lacking[0][0]}' has no synthesis of set {lacking[0][1]}; synthesize all {n_sets} sets of {n_paths} paths."
@@ -93,7 +109,7 @@ def outcomes(
         engine_seconds=base.engine_seconds + final.seconds,
         **{c: final[c] for c in ("synthesizer", "correct", *SYNTHESIZER_TOKENS)},
     )
-    return pd.concat([table, a2r.reset_index()], ignore_index=True)[table.columns]
+    return a2r.reset_index()[list(COLUMNS)]
 
 
 def collect(
@@ -106,10 +122,9 @@ def collect(
     """Outcomes of several pairs: `pools` by explorer, `syntheses` by (explorer, synthesizer), all graded."""
     frames = []
     for explorer, pool in pools.items():
-        mine = {s: frame for (e, s), frame in syntheses.items() if e == explorer} or {"": None}
-        for k, frame in enumerate(mine.values()):
-            table = outcomes(problems, pool, prices, frame, lab.n_paths, lab.n_sets)
-            frames.append(table if k == 0 else table[table.synthesizer != ""])  # the explorer's own methods once
+        base = baselines(problems, pool, prices, lab.n_paths, lab.n_sets)
+        mine = [frame for (e, _), frame in syntheses.items() if e == explorer]
+        frames += [base, *(synthesized(problems, base, prices, frame, lab.n_paths, lab.n_sets) for frame in mine)]
     table = pd.concat(frames, ignore_index=True)
     return table.assign(flops=flops(table, lab))
 

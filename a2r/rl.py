@@ -22,11 +22,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from a2r.answers import equivalent, extract
 from a2r.engines import Request, Sampling
-from a2r.engines.local import TransformersEngine
 from a2r.errors import UserError
 from a2r.outcomes import grade
 from a2r.pipeline import cut_sets, explore, synthesize, synthesizer_asks
@@ -189,11 +187,15 @@ class Rollouts:
     9 s instead of 12. Only for one process without vLLM."""
 
     def __init__(self, model: Model, recipe: Recipe):
+        from a2r.engines.local import TransformersEngine
+
         self.engine, self.template = TransformersEngine(model.location, model.revision), model.template
         self.sampling = Sampling(recipe.temperature, max_tokens=recipe.max_tokens)
 
     def __call__(self, prompts: list[list[dict]], trainer) -> dict[str, list]:
         """Outputs of the policy as it is now, one a prompt, in order; equal neighbours are one group."""
+        import torch
+
         self.engine.model.load_state_dict(trainer.model.state_dict())
         groups = [list(members) for _, members in itertools.groupby(range(len(prompts)), key=lambda i: json.dumps(prompts[i]))]
         # from torch's generator, whose state is in every checkpoint, so that a resumed training draws on
@@ -215,6 +217,7 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     Checkpoints are in `work`, and the same call goes on from the newest. Raises UserError for lengths that do not fit, for
     checkpoints of another recipe, and for a reward that stays constant.
     """
+    import torch  # here, as the rest of what trains: the notebooks that only read records start without it
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
     from transformers.trainer_utils import get_last_checkpoint
@@ -345,7 +348,8 @@ def train_synthesizer(lab: Profile, recipe: Recipe, folder: Path | None = None) 
         trainer.save_model(str(folder))  # gathers what is spread over the devices
     else:
         # in half precision as its base: nano's weights are float16, those of large models bfloat16
-        trainer.model.to(torch.float16 if (record["from"]["parameters"] or 1e9) < 1e8 else torch.bfloat16).save_pretrained(folder)
+        small = (record["from"]["parameters"] or 1e9) < 1e8
+        (trainer.model.half() if small else trainer.model.bfloat16()).save_pretrained(folder)
     trainer.processing_class.save_pretrained(folder)
     if not trainer.is_world_process_zero():
         return record
@@ -410,6 +414,8 @@ def stored(folder: Path) -> list[dict]:
 def _one(lab: Profile, recipe: Recipe, run: Recipe, file: Path, jobs: int) -> None:
     """One training of the ablation, on the sets of `recipe` shuffled by its own seed; only the record is kept."""
     if jobs > 1:
+        import torch
+
         torch.set_num_threads(1)
     sets, held_out = training_sets(lab, replace(recipe, seed=run.seed))
     _, record = fit(lab, run, sets, held_out, WORK / "ablation" / file.stem)

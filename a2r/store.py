@@ -129,7 +129,7 @@ class Store:
             _READ[self.folder] = parts
             frame = pd.concat(parts.values(), ignore_index=True) if parts else SCHEMA.empty_table().to_pandas()
             frame = frame.sort_values("error", key=lambda e: e != "", kind="stable").drop_duplicates("id")
-            frame = frame.set_index("id", drop=False).rename_axis(None)
+            frame = frame.set_index(frame.id.to_numpy(object))  # plain text: looked up often
             _WHOLE[self.folder] = (list(parts), frame)
         return frame.copy(deep=False)
 

@@ -37,6 +37,8 @@ RL_PROBLEMS = {"rl": 400, "rl-large": 2000}  # math, of a split of their own, by
 # What every size is trained on, alike: tokens by stage, each with its own warm-up and decay of the learning rate.
 TOKENS = {"facts": 1_600_000, "explorer": 3_400_000, "both": 6_000_000}
 REFERENCE_PROBLEMS, REFERENCE_PATHS = 1500, 8  # per explorer
+# Whose paths the synthesizer role is learnt on. The largest is not among them: its sets are nearly all right, and teach to copy.
+REFERENCE_EXPLORERS = ["nano-32", "nano-48", "nano-64", "nano-96"]
 MAX_TOKENS = 320
 
 
@@ -66,7 +68,7 @@ def fit_stage(stage: str, name: str, work: Path, seed: int, tokens: int, positio
     if before:
         model.load_state_dict(torch.load(work / f"{name}-{before}.pt", weights_only=False)["model"])
     if stage == "both":
-        references = pd.concat([pd.read_parquet(work / f"{n}-references.parquet") for n in nano_model.FAMILY], ignore_index=True)
+        references = pd.concat([pd.read_parquet(work / f"{n}-references.parquet") for n in REFERENCE_EXPLORERS], ignore_index=True)
         chunks = train.both_chunk(tokenizer, seed, references.sample(frac=1, random_state=seed, ignore_index=True))
     else:
         chunks = train.facts_chunk(seed) if stage == "facts" else train.explorer_chunk(tokenizer, f"{stage}/{seed}")
@@ -109,9 +111,9 @@ def reference_stage(name: str, work: Path, seed: int, problems: int, position: i
     path.with_suffix(".tmp").rename(path)
 
 
-def run_stage(stage: str, jobs: int, work: Path, seed: int, amount: int) -> None:
-    """One stage for every size, `jobs` at a time, the largest first."""
-    names = list(reversed(nano_model.FAMILY))
+def run_stage(stage: str, sizes: list[str], jobs: int, work: Path, seed: int, amount: int) -> None:
+    """One stage for some sizes, `jobs` at a time, the largest first."""
+    names = [n for n in reversed(nano_model.FAMILY) if n in sizes and (stage != "references" or n in REFERENCE_EXPLORERS)]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         task = reference_stage if stage == "references" else partial(fit_stage, stage)
         started = [pool.submit(task, name, work, seed, amount, position) for position, name in enumerate(names)]
@@ -125,6 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=max(1, min(2, os.cpu_count() or 1)), help="sizes trained at a time, one thread each")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "nano", help="where the state of an interrupted run is kept")
     parser.add_argument("--models", type=Path, default=MODELS, help="where the finished models go")
+    parser.add_argument("--sizes", nargs="+", choices=nano_model.FAMILY, default=list(nano_model.FAMILY), help="all unless told")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every stage's tokens and problems, for trials")
     args = parser.parse_args(argv)
     work = args.work / f"seed-{args.seed}"
@@ -133,15 +136,15 @@ def main(argv: list[str] | None = None) -> None:
         write_problems(0)
     for stage in ("facts", "explorer", "references", "both"):
         amount = REFERENCE_PROBLEMS if stage == "references" else TOKENS[stage]
-        run_stage(stage, args.jobs, work, args.seed, max(1, int(amount * args.scale)))
-    export(work, args.models, args.seed)
+        run_stage(stage, args.sizes, args.jobs, work, args.seed, max(1, int(amount * args.scale)))
+    export(args.sizes, work, args.models, args.seed)
 
 
-def export(work: Path, models: Path, seed: int) -> None:
+def export(sizes: list[str], work: Path, models: Path, seed: int) -> None:
     """Copy the finished models with their loss curves and cards to `models`."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    for name in nano_model.FAMILY:
+    for name in sizes:
         folder = models / name
         model = AutoModelForCausalLM.from_pretrained(work / "both" / name)
         model.save_pretrained(folder)
