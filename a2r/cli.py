@@ -61,7 +61,7 @@ def run_studies(args: argparse.Namespace) -> int:
     profile = parameters.pop("profile", args.profile)
     sweeps = {name: values.split(",") for name, values in (pair(text, "--sweep") for text in args.sweep)}
     combinations = [dict(zip(sweeps, values, strict=True)) for values in itertools.product(*sweeps.values())]
-    chosen = args.study or list(studies.available())
+    chosen = args.study or runnable(profile)
     for study in chosen:  # refuse all before running any
         for swept in combinations:
             studies.check_parameters(studies.find(study), {**parameters, **swept})
@@ -81,6 +81,21 @@ def run_studies(args: argparse.Namespace) -> int:
             for path in studies.collected(load_profile(profile), runs):
                 print(f"{study}: all runs in {from_root(path)}", flush=True)
     return 0
+
+
+def runnable(profile: str) -> list[str]:
+    """All studies but, said in a line, those of RL where the profile has nothing trained."""
+    from a2r import rl, studies
+    from a2r.profiles import load_profile
+
+    chosen = list(studies.available())
+    for study, read in (("rl", rl.read_record), ("stability", rl.stored)):
+        try:
+            read(load_profile(profile, study))
+        except UserError as reason:
+            print(f"{study}: left out, {reason}", file=sys.stderr)
+            chosen.remove(study)
+    return chosen
 
 
 def pair(text: str, option: str) -> tuple[str, str]:

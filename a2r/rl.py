@@ -403,12 +403,15 @@ def ablate(lab: Profile, recipe: Recipe, folder: Path, seeds: range, jobs: int =
     return [json.loads(file.read_text()) for file in files]
 
 
-def stored(folder: Path) -> list[dict]:
-    """The records of an ablation's trainings. UserError if there are none."""
-    files = sorted(folder.glob("updates=*.json"))
-    if not files:
-        raise UserError(f"{folder} holds no training of the ablation; run `a2r run stability -p train=true`.")
-    return [json.loads(file.read_text()) for file in files]
+def stored(lab: Profile, folder: Path = ROOT / "data" / "rl") -> list[dict]:
+    """The records of the trainings of the profile's RL synthesizer in `folder`. UserError if there are none."""
+    records = [json.loads(file.read_text()) for file in sorted(folder.glob("updates=*.json"))]
+    mine = [record for record in records if record["recipe"]["name"] == of(lab).name]
+    if not mine:
+        raise UserError(
+            f"{folder} holds no training of {lab.rl['name']} for the ablation; run `a2r run stability -p train=true --profile {lab.name}`."
+        )
+    return mine
 
 
 def _one(lab: Profile, recipe: Recipe, run: Recipe, file: Path, jobs: int) -> None:

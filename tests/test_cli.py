@@ -83,6 +83,13 @@ def test_without_a_name_all_studies_run(ran):
     assert [study for study, _, _ in ran] == list(studies.available())
 
 
+def test_without_a_name_studies_of_rl_run_where_something_is_trained(capsys, ran):
+    assert cli.main(["run", "--profile", "paper"]) == 0
+    assert [study for study, _, _ in ran] == [study for study in studies.available() if study not in ("rl", "stability")]
+    err = capsys.readouterr().err
+    assert err.startswith("rl: left out, Qwen3-8B-RL is not trained yet; run `a2r train-synthesizer") and "\nstability: left out, " in err
+
+
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
     collected = []
     monkeypatch.setattr(

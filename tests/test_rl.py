@@ -265,8 +265,16 @@ def test_the_ablations_table_and_figure_have_every_arm(tmp_path):
     }
     assert drawn[legend["off-policy, T = 1"]][-1] == 3 and drawn[legend["on-policy, T = 0.7"]][-1] == 1
     assert {t.get_text() for t in figure.legends[0].get_texts()} == set(table.run)
-    with pytest.raises(UserError, match="holds no training of the ablation; run `a2r run stability -p train=true`"):
-        rl.stored(tmp_path)
+
+
+def test_the_ablation_is_of_the_profiles_own_synthesizer(tmp_path):
+    lab, record = load_profile("nano", "stability"), ablation()[0]
+    for name in ("nano-64-rl", "another"):
+        record["recipe"]["name"] = name
+        (tmp_path / f"updates=1_of={name}.json").write_text(json.dumps(record))
+    assert [r["recipe"]["name"] for r in rl.stored(lab, tmp_path)] == ["nano-64-rl"]
+    with pytest.raises(UserError, match="holds no training of Qwen3-8B-RL for the ablation; run `a2r run stability"):
+        rl.stored(load_profile("paper-rl", "stability"))
 
 
 def test_a_curve_has_one_row_a_step_however_many_updates_it_takes():
