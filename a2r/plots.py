@@ -155,25 +155,17 @@ def loss_curves(records: list[dict]) -> Figure:
 
 
 def by_right_references(table: pd.DataFrame) -> Figure:
-    """Accuracy of syntheses by number of right references, one line a model; grey: a vote if wrong answers all differ."""
+    """Accuracy of syntheses (`tables.by_right_references`) by number of right references, one line a model; dashed: its vote."""
     figure, axes = plt.subplots(figsize=(5.6, 3.0))
-    models = table.model.unique()
-    for k, (model, colour_) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):
+    models, (a2r, cons) = table.model.unique(), table.columns[2:4]
+    for k, (model, shade) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):
         part = table[table.model == model]
-        y = np.array([a.estimate for a in part.accuracy])
-        error = bars(list(part.accuracy))
         x = part["right references"] + (k - (len(models) - 1) / 2) * 0.07
-        axes.errorbar(x, y, yerr=error, marker="o", markersize=4, linewidth=1.2, elinewidth=0.9, capsize=2, color=colour_, label=model)
-    axes.plot(
-        [0, 1, 2, 3, 4],
-        [0, 0.25, 1, 1, 1],
-        color="#8c8c8c",
-        linestyle="--",
-        linewidth=1,
-        label="vote, wrong answers all different",
-        zorder=1,
-    )
-    axes.set(xlabel="right references among the four", ylabel="accuracy of the synthesis", ylim=(-0.02, 1.02), xticks=range(5))
+        look = {"marker": "o", "markersize": 4, "linewidth": 1.2, "elinewidth": 0.9, "capsize": 2}
+        axes.errorbar(x, [v.estimate for v in part[a2r]], yerr=bars(list(part[a2r])), color=shade, label=model, **look)
+        axes.plot(x, [v.estimate for v in part[cons]], color=shade, linestyle="--", linewidth=0.9, zorder=1)
+    axes.plot([], [], color="#8c8c8c", linestyle="--", linewidth=0.9, label="the vote (Cons)")
+    axes.set(xlabel="right references in the set", ylabel="accuracy", ylim=(-0.02, 1.02), xticks=sorted(table["right references"].unique()))
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

@@ -8,7 +8,6 @@ import pandas as pd
 from a2r import stats
 from a2r.metrics import pass_at_k
 from a2r.outcomes import rates
-from a2r.pipeline import cut_sets
 from a2r.profiles import Profile
 from a2r.stats import Interval
 
@@ -72,18 +71,16 @@ def contexts(pools: dict[str, pd.DataFrame], conditions: dict[str, dict[str, pd.
     return pd.DataFrame(rows)
 
 
-def by_right_references(
-    pools: dict[str, pd.DataFrame], conditions: dict[str, dict[str, pd.DataFrame]], n_paths: int = 4, n_sets: int = 1
-) -> pd.DataFrame:
-    """Accuracy of each model's syntheses, one row a number of right references among the N; problems are the unit of the interval."""
+def by_right_references(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
+    """A2R@N beside the vote on the same sets, one row a symmetric model and number of right references; Intervals over problems."""
+    a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
     rows = []
-    for model, kinds in conditions.items():
-        right = cut_sets(pools[model], n_paths, n_sets).groupby(["problem_id", "set"]).correct.sum()
-        frame = kinds["references"]
-        counts = right.loc[pd.MultiIndex.from_frame(frame[["problem_id", "set"]])].to_numpy()
-        for k, part in frame.groupby(counts):
-            accuracy = stats.interval(part.groupby("problem_id").correct.mean())
-            rows.append({"model": model, "right references": int(k), "accuracy": accuracy, "problems": accuracy.n})
+    for model, own in outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.method.eq(cons)].groupby("explorer", sort=False):
+        for right, part in own.groupby("right"):
+            per = stats.per_problem(part)
+            if a2r in per:
+                accuracy = {m: stats.interval(per[m]) for m in (a2r, cons)} | {"A2R − Cons": stats.interval(per[a2r] - per[cons])}
+                rows.append({"model": model, "right references": right, **accuracy, "sets": int(part.method.eq(a2r).sum()), "n": len(per)})
     return pd.DataFrame(rows)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from a2r import UserError, collect, difficulty, grade, outcomes, read_prices, stats, tables
+from a2r import UserError, collect, difficulty, grade, outcomes, plots, read_prices, stats, tables
 from a2r.cost import flops, price
 from a2r.outcomes import STATES, rates
 from a2r.stats import Interval
@@ -305,3 +305,18 @@ def test_flops(table, lab):
 def test_engine_seconds_add_up(table):
     assert of(table, "Cons@4", "engine_seconds")["p", 0] == 1 + 2 + 3 + 4
     assert of(table, "A2R@4", "engine_seconds")["q", 0] == 1 + 2 + 3 + 4 + 1.5
+
+
+def test_accuracy_by_right_references_is_beside_the_vote_on_the_same_sets():
+    table = long(cons=[0.0, 0.25, 0.0, 1.0], a2r=[1.0, 1.0, 0.0, 1.0], one=[0.0] * 4)
+    table["right"] = table.problem_id.map({"p0": 0, "p1": 1, "p2": 1, "p3": 4})
+    assert tables.by_right_references(table).empty, "small's paths were read by another model"
+    symmetric = table.assign(synthesizer=table.synthesizer.replace("large", "small"))
+    by_right = tables.by_right_references(pd.concat([symmetric, table[table.method == "A2R@4"].assign(correct=0.5)]))
+    assert by_right[["model", "right references", "sets", "n"]].to_numpy().tolist() == [
+        ["small", k, n, n] for k, n in ((0, 1), (1, 2), (4, 1))
+    ]
+    for column, values in {"A2R@4": [1, 0.5, 1], "Cons@4": [0, 0.125, 1], "A2R − Cons": [1, 0.375, 0]}.items():
+        assert [cell.estimate for cell in by_right[column]] == pytest.approx(values)
+    axes = plots.by_right_references(by_right).axes[0]
+    assert next(list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--") == pytest.approx([0, 0.125, 1])
