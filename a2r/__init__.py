@@ -4,9 +4,9 @@ problems --ask--> samples --grade--> outcomes --draw--> figures, tables
 
 lab = a2r.load_profile("nano")
 problems = a2r.load_problems(lab)
-pool = a2r.explore(lab, "nano-32", problems, n=8)
-syntheses = a2r.synthesize(lab, "nano-64", problems, pool)
-table = a2r.outcomes(problems, a2r.grade(pool, problems), a2r.read_prices(lab.prices), a2r.grade(syntheses, problems))
+pool = a2r.grade(a2r.explore(lab, "nano-32", problems, n=8), problems)
+syntheses = a2r.grade(a2r.synthesize(lab, "nano-64", problems, pool, n_paths=4, n_sets=2), problems)
+table = a2r.outcomes(problems, pool, a2r.read_prices(lab.prices), syntheses, n_paths=4, n_sets=2)
 """
 
 from a2r.cost import read_prices

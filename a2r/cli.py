@@ -84,12 +84,13 @@ def run_studies(args: argparse.Namespace) -> int:
 
 
 def runnable(profile: str) -> list[str]:
-    """All studies but, said in a line, those of RL where the profile has nothing trained."""
+    """All studies but, said in a line, those of trainings that the profile has no records of."""
     from a2r import rl, studies
+    from a2r.nano import family
     from a2r.profiles import load_profile
 
     chosen = list(studies.available())
-    for study, read in (("rl", rl.read_record), ("stability", rl.stored)):
+    for study, read in (("nano", family.records), ("rl", rl.read_record), ("stability", rl.stored)):
         try:
             read(load_profile(profile, study))
         except UserError as reason:

@@ -17,11 +17,16 @@ Pools = dict[str, pd.DataFrame]
 Syntheses = dict[tuple[str, str], pd.DataFrame]
 
 
-def run(lab: Profile, problems: pd.DataFrame, explorers: list[str], synthesizers: list[str]) -> tuple[Pools, Syntheses]:
-    """Graded pools by explorer and graded syntheses by (explorer, synthesizer), read from the store or sampled."""
-    pools = {e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems) for e in explorers}
+def run(
+    lab: Profile, problems: pd.DataFrame, explorers: list[str], synthesizers: list[str], alone: tuple[str, ...] = ()
+) -> tuple[Pools, Syntheses]:
+    """Graded pools by explorer and graded syntheses by (explorer, synthesizer), read from the store or sampled.
+
+    Models named in `alone` have a pool too, which nobody reads: single models that pairs are compared with.
+    """
+    pools = {e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems) for e in dict.fromkeys([*explorers, *alone])}
     # synthesizer by synthesizer and the last explorer first, so that a server loads a model for each role at most once
-    in_turn = sorted(synthesizers, key=lambda s: s != explorers[-1])
+    in_turn = sorted(synthesizers, key=lambda s: s != list(pools)[-1])
     pairs = {}
     for s in in_turn:
         made = synthesize_all(lab, s, problems, [(pools[e], "", None) for e in explorers])

@@ -1,4 +1,4 @@
-"""What the grid of a profile would still cost, before anything is sampled: generations, tokens, GPU-hours, money, disk.
+"""What the main studies of a profile (symmetric, grid, cost) would still cost: generations, tokens, GPU-hours, money, disk.
 
 A `smoke` of two problems (`a2r run grid --profile P -p n_problems=2`) turns the assumptions into means of stored samples.
 """
@@ -19,7 +19,7 @@ BYTES_A_TOKEN = 1.5  # on disk: about four characters of text, compressed to a t
 
 
 def plan(lab: Profile, problems: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row a role and model of the full grid (of which the symmetric baseline is a part).
+    """One row a role and model of the full grid, the symmetric pairs, and the large model that the cost study compares with.
 
     Columns: needed, stored, missing generations; prompt and completion tokens expected of one (`basis`: the mean of the stored
     ones of this model and role, or an assumption); of the missing ones tokens, GPU-hours (nan where the profile gives the model
@@ -33,10 +33,11 @@ def plan(lab: Profile, problems: pd.DataFrame | None = None) -> pd.DataFrame:
     done = set(known.index)
     needed: dict[tuple[str, str], list[int]] = {}
     asks = explorer_asks(problems, lab.n_paths * lab.n_sets)
-    for explorer in lab.explorers:
+    pairs = dict.fromkeys([*((e, s) for e in lab.explorers for s in lab.synthesizers), *((m, m) for m in lab.symmetric)])
+    for explorer in dict.fromkeys([*(e for e, _ in pairs), lab.efficient[2]]):
         wanted, missing, _ = prepare(lab, explorer, "explorer", asks, done)
         needed["explorer", explorer] = [len(wanted), len(missing)]
-        for synthesizer in lab.synthesizers:
+        for synthesizer in (s for e, s in pairs if e == explorer):
             count = needed.setdefault(("synthesizer", synthesizer), [0, 0])
             if missing:  # without the paths there are no prompts yet to look up
                 wanted_too, lacking = len(problems) * lab.n_sets * lab.n_syntheses, None
@@ -83,7 +84,8 @@ def described(lab: Profile) -> str:
     table = plan(lab, problems)
     n = (
         f"{lab.n_sets} sets of N = {lab.n_paths}, {lab.n_syntheses} synthesis a set, "
-        f"{len(lab.explorers)} explorers x {len(lab.synthesizers)} synthesizers"
+        f"{len(lab.explorers)} explorers x {len(lab.synthesizers)} synthesizers, symmetric pairs, and {lab.efficient[2]} by itself; "
+        "the other studies come on top"
     )
     hours, cost = (table[c].sum(min_count=len(table)) for c in ("GPU-hours", "cost"))
     lacking = [

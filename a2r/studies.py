@@ -63,7 +63,7 @@ def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str
 
 
 EXPECTED = {
-    **{"n_": int, "seed": int, "temperatures": list[float], "temperature": float, "sizes": list[int]},
+    **{"n_": int, "seed": int, "temperatures": list[float], "temperature": float, "synthesizer_temperature": float, "sizes": list[int]},
     **dict.fromkeys(("models", "explorers", "synthesizers", "pairs"), list[str]),
 }
 

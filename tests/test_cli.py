@@ -8,6 +8,7 @@ import pytest
 
 from a2r import cli, explore, planning, profiles, studies, synthesize
 from a2r.studies import StudyFailed
+from a2r.study import KNOBS
 
 ROOT = Path(__file__).parents[1]
 STUDY = next(iter(studies.available()))
@@ -54,6 +55,20 @@ def test_an_unknown_parameter(capsys, ran):
     assert not ran
 
 
+def test_temperatures_of_either_role_reach_the_profile():
+    notebook = studies.find("symmetric")
+    values = studies.check_parameters(notebook, {"temperature": "0.7", "synthesizer_temperature": "0.3", "seed": "5", "n_sets": "1"})
+    knobs = {name: value for name, value in {**studies.parameters_of(notebook), **values}.items() if name not in ("profile", "models")}
+    lab = profiles.load_profile("nano", "symmetric").with_(**knobs)
+    assert (lab.sampling.temperature, lab.sampling_of("nano-32", "synthesizer").temperature, lab.seed, lab.n_sets) == (0.7, 0.3, 5, 1)
+
+
+def test_a_study_leaves_the_profile_its_own_values():
+    for name, notebook in studies.available().items():
+        knobs = {k: v for k, v in studies.parameters_of(notebook).items() if k in KNOBS}
+        assert not any(v is not None for v in knobs.values()), f"{name} decides for the profile"
+
+
 def test_a_value_of_another_type(capsys, ran):
     notebook = studies.find(STUDY).stem
     assert refused(capsys, "run", STUDY, "-p", "seed=lucky") == f"parameter 'seed' of {notebook} has to be a whole number, not 'lucky'."
@@ -83,11 +98,12 @@ def test_without_a_name_all_studies_run(ran):
     assert [study for study, _, _ in ran] == list(studies.available())
 
 
-def test_without_a_name_studies_of_rl_run_where_something_is_trained(capsys, ran):
+def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
     assert cli.main(["run", "--profile", "paper"]) == 0
-    assert [study for study, _, _ in ran] == [study for study in studies.available() if study not in ("rl", "stability")]
-    err = capsys.readouterr().err
-    assert err.startswith("rl: left out, Qwen3-8B-RL is not trained yet; run `a2r train-synthesizer") and "\nstability: left out, " in err
+    assert [study for study, _, _ in ran] == [study for study in studies.available() if study not in ("nano", "rl", "stability")]
+    err = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in err] == ["nano", "rl", "stability"] and all(": left out, " in line for line in err)
+    assert "Qwen3-8B-RL is not trained yet; run `a2r train-synthesizer" in err[1]
 
 
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from a2r.answers import answer_component, equivalent, extract
 from a2r.engines import Request, Sampling
 from a2r.engines.local import TransformersEngine
+from a2r.errors import UserError
 from a2r.nano import model as nano_model
 from a2r.nano import tokenizer as nano_tokenizer
 from a2r.nano import train
@@ -167,8 +168,11 @@ def export(sizes: list[str], work: Path, models: Path, seed: int) -> None:
 
 
 def records(lab: Profile) -> list[dict]:
-    """The training records (`training.json`) of a profile's models, in the profile's order."""
-    return [json.loads((Path(m.location) / "training.json").read_text()) for m in lab.models if not m.base]
+    """The training records (`training.json`) of a profile's models, in the profile's order. UserError where one has none."""
+    paths = {m.name: Path(m.location) / "training.json" for m in lab.models if not m.base}
+    if lacking := [name for name, path in paths.items() if not path.exists()]:
+        raise UserError(f"{lacking[0]} has no record of its training; this study is of models trained by `make nano`.")
+    return [json.loads(path.read_text()) for path in paths.values()]
 
 
 def sizes(records: list[dict]) -> pd.DataFrame:
@@ -205,7 +209,7 @@ logic: the badge that fits every clue), and knows nothing else.
 
 | | |
 |---|---|
-| data | problems of the `train` split, {shares}, drawn from the seed as training goes; references sampled from all sizes |
+| data | problems of the `train` split, {shares}, drawn from the seed as training goes; references by {", ".join(REFERENCE_EXPLORERS)} |
 | tokens | {seen["facts"]:,} of equations, {seen["explorer"]:,} as explorer, {seen["both"]:,} in both roles |
 | steps, minutes | {steps:,} steps of 1,024 tokens (2,048 in the last stage), {minutes:.0f} minutes on one CPU thread |
 | optimizer | Muon (lr 0.007) for hidden matrices, AdamW (lr 0.005) for the rest |
@@ -214,7 +218,7 @@ logic: the badge that fits every clue), and knows nothing else.
 | command | `{record["made"]["command"]}` (torch {record["made"]["torch"]}, {record["made"]["date"]}) |
 | weights | float16 safetensors |
 
-The loss curve is in `training.json`. How well it does stands in the README of the repository.
+The loss curve is in `training.json`. How well it does stands in data/models/README.md of the repository.
 """
 
 
