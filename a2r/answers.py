@@ -28,16 +28,14 @@ ROOT = os.path.dirname(os.path.dirname(__file__))  # where the worker finds this
 LONGEST = 300  # characters; a longer answer is compared as text
 
 
-def answer_component(text: str, opened: bool = False) -> str:
+def answer_component(text: str) -> str:
     """What a model says after thinking: the text after the last `</think>`, stripped.
 
-    The opening mark may be missing. Without any mark the whole text is the component, unless `opened` says that the
-    prompt had already opened the thinking. Thinking that was never closed leaves "".
+    The opening mark may be missing. Without any mark the whole text is the component (samples of a model whose prompt opens the
+    thinking are stored with the mark, see `profiles.Model.opened`). Thinking that was never closed leaves "".
     """
-    _, closed, after = text.rpartition("</think>")
-    if "<think>" in after or (opened and not closed):
-        return ""
-    return after.strip()
+    after = text.rpartition("</think>")[2]
+    return "" if "<think>" in after else after.strip()
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -47,13 +45,13 @@ _STATEMENT_END = re.compile(r"\n|\.\s|\.?\Z")
 _YES_NO = {"yes", "no", "true", "false"}
 
 
-def extract(text: str, opened: bool = False) -> str | None:
+def extract(text: str) -> str | None:
     r"""The final answer of a raw output: the last \boxed{} (or \fbox{}) of its answer component, without the box.
 
     Without a box, a plain statement ("the final answer is 12.", "Answer: (B)") counts; prose does not. None if there is
     no answer: no statement, an empty box, a last box that is cut off, or thinking that never ended. Linear in the length.
     """
-    component = answer_component(text, opened)
+    component = answer_component(text)
     box = _last_box(component)
     answer = _last_statement(component) if box is None else box.strip()
     return answer if answer and canonical(answer) else None

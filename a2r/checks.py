@@ -56,18 +56,33 @@ def weights(model: Model) -> Check:
         lacking = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).exists()]
         if not [*folder.glob("*.safetensors")]:
             lacking.append("*.safetensors")
-        return Check(what, not lacking, f"{folder} lacks {', '.join(lacking)}; copy the whole model." if lacking else str(folder))
+        if lacking:
+            return Check(what, False, f"{folder} lacks {', '.join(lacking)}; copy the whole model.")
+        opens = opens_thinking(model)
+        wrong = f"its chat template {'ends' if opens else 'does not end'} a prompt with <think>; say `opened: {str(opens).lower()}` for it."
+        return Check(what, opens == model.opened, str(folder) if opens == model.opened else wrong)
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(model.path, "config.json", revision=model.revision), str):
-        return Check(what, True, f"{model.path} in the hub's cache")
     try:
+        if isinstance(try_to_load_from_cache(model.path, "config.json", revision=model.revision), str):
+            return Check(what, True, f"{model.path} in the hub's cache")
         info = HfApi().model_info(model.path, revision=model.revision, timeout=20, files_metadata=True)
     except Exception as error:  # the hub client raises a dozen kinds; the user needs one sentence
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Check(what, False, f"{model.path} is neither a folder nor cached, and the hub does not give it ({reason}); download it.")
     size = sum(f.size or 0 for f in info.siblings if f.rfilename.endswith(".safetensors"))
     return Check(what, True, f"{model.path} on the hub, {size / 1e9:.1f} GB to download")
+
+
+def opens_thinking(model: Model) -> bool:
+    """Whether the chat template of a local model ends a prompt inside of the thinking."""
+    from transformers import AutoTokenizer
+
+    messages = [{"role": "user", "content": "?"}]
+    tokenizer = AutoTokenizer.from_pretrained(model.location)
+    return (
+        tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **model.template).rstrip().endswith("<think>")
+    )
 
 
 def server(lab: Profile, model: Model) -> Check:

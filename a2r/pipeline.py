@@ -186,10 +186,11 @@ def generate(profile: Profile, model: Model, role: str, requests: list[Request],
     try:
         with tqdm(total=len(by_request), desc=f"{model.name} as {role}", unit="sample", mininterval=1) as bar:
             for g in engine.generate(requests):
+                text = "<think>\n" + g.text if model.opened and g.text and "<think>" not in g.text else g.text
                 store.add(
                     {
                         **by_request[g.key, g.index],
-                        **{"engine": engine.name, "engine_version": engine.version, "text": g.text, "finish_reason": g.finish_reason},
+                        **{"engine": engine.name, "engine_version": engine.version, "text": text, "finish_reason": g.finish_reason},
                         **{"prompt_tokens": g.prompt_tokens, "cached_tokens": g.cached_tokens, "completion_tokens": g.completion_tokens},
                         **{"seconds": g.seconds, "error": g.error, "time": time.time()},
                     }

@@ -21,7 +21,8 @@ class Model:
     """A language model as a profile names it.
 
     `path` is a hub id or a local folder (relative ones from the repository's root); `parameters` is
-    the number of active parameters (FLOPs, and the price where the price table has none).
+    the number of active parameters (FLOPs, and the price where the price table has none). `opened`: its chat template
+    ends a prompt with the mark that opens the thinking, so that an output cut off in its thinking shows no mark at all.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Model:
     parameters: float | None = None
     sampling: Sampling | None = None
     template: dict = field(default_factory=dict)
+    opened: bool = False
     engine_options: dict = field(default_factory=dict)  # over the profile's
     server: dict = field(default_factory=dict)  # over the profile's
     base: str | None = None  # the profile's model that this one was trained from by RL

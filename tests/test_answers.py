@@ -78,8 +78,6 @@ def test_component():
     assert answer_component("a</think>b") == "b"
     assert answer_component("just b") == "just b"
     assert answer_component("<think>a") == ""
-    assert answer_component("a \\boxed{3}", opened=True) == ""
-    assert extract("a \\boxed{3}", opened=True) is None and extract("a</think> \\boxed{3}", opened=True) == "3"
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     found = said(lab)
     assert not found["problems sums"][0] and "is not there" in found["problems sums"][1]
     assert found["model a"] == (False, f"{broken} lacks *.safetensors; copy the whole model.")
+    missing = said(replace(lab, models=(Model("a", "data/models/missing"), *models[1:])))["model a"]
+    assert not missing[0] and missing[1].startswith("data/models/missing is neither a folder nor cached")
     assert not found["model b"][0] and "nobody/nothing is neither a folder nor cached" in found["model b"][1]
     assert found["prices"] == (False, f"{lab.prices} has no row for c; add them.")
     assert "model d" not in found
@@ -50,6 +52,17 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     monkeypatch.setattr(checks, "prices", lambda lab: checks.Check("prices", False, "none"))
     assert cli.main(["check", "--profile", str(tmp_path / "tiny.yaml")]) == 1
     assert "LACK  prices                   none" in capsys.readouterr().out
+
+
+def test_a_template_that_opens_the_thinking_has_to_be_known(whole, tmp_path):
+    opening = tmp_path / "opening"
+    shutil.copytree(ROOT / "data/models/nano-32", opening)
+    template = opening / "chat_template.jinja"
+    template.write_text(template.read_text().rstrip() + "{% if add_generation_prompt %}<think>\n{% endif %}")
+    for path, opened, ends in ((opening, False, "ends"), (opening, True, ""), (ROOT / "data/models/nano-32", True, "does not end")):
+        found = said(replace(whole, models=(Model("a", str(path), opened=opened), whole.models[1])))["model a"]
+        wrong = f"its chat template {ends} a prompt with <think>; say `opened: {str(not opened).lower()}` for it."
+        assert found == ((False, wrong) if ends else (True, str(path)))
 
 
 def test_servers_are_asked_for_the_model_and_the_key(whole, monkeypatch):
@@ -97,13 +110,14 @@ def test_the_plan_of_the_paper_needs_neither_models_nor_problems():
     lab = load_profile("paper")
     table = planning.plan(lab).set_index(["role", "model"])
     problems, pool = 30 + 30 + 100, 4 * 16
-    assert (table.loc["explorer"].needed == problems * pool).all()
-    assert (table.loc["synthesizer"].needed == problems * 16 * 4).all()
+    assert (table.loc["explorer"].needed == problems * pool).all() and "Qwen3-32B" in table.loc["explorer"].index
+    extra = {"Qwen3-32B": 1}  # its own paths, which no other model reads
+    assert all(table.loc["synthesizer", m].needed == problems * 16 * (4 + extra.get(m, 0)) for m in lab.synthesizers)
     assert (table.basis == "assumed").all() and (table.stored == 0).all()
     assert "The problems are not here" in planning.described(lab)
     large, small = table.loc["synthesizer", "Qwen3-32B"], table.loc["synthesizer", "Qwen3-8B"]
-    assert large["GPU-hours"] == pytest.approx(small["GPU-hours"] * 2 * 4000 / 2200), "two GPUs, at their own speed"
-    assert large.cost == pytest.approx(4 * small.cost), "CNY 2 and 20 against 0.5 and 5"
+    assert large["GPU-hours"] == pytest.approx(5 / 4 * small["GPU-hours"] * 2 * 4000 / 2200), "two GPUs, at their own speed"
+    assert large.cost == pytest.approx(5 / 4 * 4 * small.cost), "CNY 2 and 20 against 0.5 and 5"
     assert planning.plan(lab.with_(n_problems=2)).needed.max() == 6 * pool
 
 

@@ -48,6 +48,26 @@ def test_a_second_run_samples_nothing(lab, problems, use):
         pd.testing.assert_frame_equal(a, b)
 
 
+class CutOff(FakeEngine):
+    """Every other output ends in its thinking, which the prompt had opened."""
+
+    def sample(self, request, index, seed):
+        whole = super().sample(request, index, seed)
+        text = whole.text.removeprefix("<think>\n")
+        return replace(whole, text=text.replace("</think>", "\\boxed{8}") if index % 2 else text)
+
+
+def test_thinking_that_the_prompt_opened_is_thinking_where_it_is_cut_off(lab, problems, use):
+    opened = replace(lab, models=tuple(replace(m, opened=True) for m in lab.models))
+    use(CutOff())
+    pool = grade(explore(opened, "a", problems, 4), problems)
+    assert pool.answer.isna().tolist() == [False, True] * 6 and pool.text.str.startswith("<think>\n").all()
+    assert not [text for text in map(answer_component, pool.text) if "sample" in text], "no thinking is shown to a synthesizer"
+    use(CutOff())
+    shown = explore(lab.with_(seed=1), "a", problems, 4)
+    assert [text for text in map(answer_component, shown.text) if "sample" in text], "without being told, it cannot be known"
+
+
 def test_another_temperature_of_the_syntheses_leaves_the_paths(lab, problems, use):
     use()
     road(lab, problems)
