@@ -31,7 +31,7 @@ from a2r.pipeline import cut_sets, explore, synthesize, synthesizer_asks
 from a2r.problems import read, spaced
 from a2r.profiles import ROOT, Benchmark, Model, Profile, build
 
-WORK = ROOT / "runs" / "rl"  # checkpoints of trainings under way
+WORK = ROOT / "runs" / "rl"  # profiles of users' own models; in `checkpoints` those of trainings, by the folder of their model
 SILENT_STEPS = 5  # steps in a row without any group that has right and wrong outputs: nothing can be learnt
 STATES = ("none", "some", "all")  # of a set's references that are right
 CURVES = {  # ours -> TRL's, of training and (with "held-out" before it) of the held-out sets
@@ -258,7 +258,10 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     tokenizer = AutoTokenizer.from_pretrained(model.location, revision=model.revision)
     last = get_last_checkpoint(str(work))
     state = TrainerState.load_from_json(f"{last}/trainer_state.json") if last else None
-    finished = state if state and state.global_step >= recipe.steps * recipe.updates else None
+    if state and state.global_step > recipe.steps * recipe.updates:
+        done = state.global_step // recipe.updates
+        raise UserError(f"{work} holds checkpoints of {done} steps and {recipe.steps} are asked for; remove the folder, or ask for more.")
+    finished = state if state and state.global_step == recipe.steps * recipe.updates else None
     path, revision = (last, None) if finished else (model.location, model.revision)
     policy = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32)
     check_lengths(pd.concat([sets, held_out]), tokenizer, policy.config.max_position_embeddings, recipe, model.template)
@@ -313,7 +316,7 @@ def same_training(work: Path, recipe: Recipe) -> None:
     note, mine = work / "recipe.json", {k: v for k, v in asdict(recipe).items() if k not in ("steps", "save_steps", "eval_steps")}
     if note.exists() and (theirs := json.loads(note.read_text())) != json.loads(json.dumps(mine)):
         other = ", ".join(k for k in mine if theirs.get(k) != json.loads(json.dumps(mine[k])))
-        raise UserError(f"{work} holds checkpoints of a training that differs in {other}; remove the folder, or name the model otherwise.")
+        raise UserError(f"{work} holds checkpoints of a training that differs in {other}; remove it, or train into another folder (--out).")
     work.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(mine, indent=1) + "\n")
 
@@ -343,7 +346,7 @@ def train_synthesizer(lab: Profile, recipe: Recipe, folder: Path | None = None) 
             raise UserError(f"{folder} holds a model of another recipe; remove it, or give another folder with --out.")
         return record
     sets, held_out = training_sets(lab, recipe)
-    trainer, record = fit(lab, recipe, sets, held_out, WORK / recipe.name)
+    trainer, record = fit(lab, recipe, sets, held_out, WORK / "checkpoints" / folder.name)
     if trainer.accelerator.num_processes > 1:
         trainer.save_model(str(folder))  # gathers what is spread over the devices
     else:
@@ -421,7 +424,7 @@ def _one(lab: Profile, recipe: Recipe, run: Recipe, file: Path, jobs: int) -> No
 
         torch.set_num_threads(1)
     sets, held_out = training_sets(lab, replace(recipe, seed=run.seed))
-    _, record = fit(lab, run, sets, held_out, WORK / "ablation" / file.stem)
+    _, record = fit(lab, run, sets, held_out, WORK / "checkpoints" / "ablation" / file.stem)
     file.with_suffix(".tmp").write_text(json.dumps(record) + "\n")
     file.with_suffix(".tmp").rename(file)
 

@@ -86,9 +86,11 @@ def test_a_training_that_was_finished_but_not_saved_is_not_trained_on(trained, n
 
 def test_checkpoints_of_another_recipe_are_not_taken_up(trained, nano):
     _, _, work, _ = trained
-    with pytest.raises(UserError, match="differs in learning_rate; remove the folder"):
+    with pytest.raises(UserError, match="differs in learning_rate; remove it, or train into another folder"):
         rl.same_training(work, rl.of(nano, **{**SMALL, "learning_rate": 1e-5}))
     rl.same_training(work, rl.of(nano, **SMALL, steps=500))  # more steps are the same training
+    with pytest.raises(UserError, match="holds checkpoints of 20 steps and 5 are asked for; remove the folder"):
+        rl.fit(nano, rl.of(nano, **SMALL, steps=5), *rl.training_sets(nano, rl.of(nano, **SMALL)), work)
 
 
 def test_a_trained_synthesizer_is_saved_loaded_and_not_trained_twice(nano, tmp_path, monkeypatch):
@@ -312,6 +314,6 @@ def test_claim_four_compares_the_rl_synthesizer_with_its_base(nano, shift, verdi
 def test_recipes_of_the_shipped_profiles_are_complete():
     from a2r.profiles import available
 
-    for name in set(available()) - {"smoke"}:  # which has the RL synthesizer in its study alone
+    for name in set(available()) - {"smoke", "seed-1"}:  # the one has the RL synthesizer in its study alone, the other none
         lab = load_profile(name)
         assert isinstance(rl.of(lab), Recipe) and lab.base_of(rl.of(lab).name) == rl.of(lab).synthesizer
