@@ -13,7 +13,7 @@ from a2r.cost import price
 from a2r.methods import majority
 from a2r.outcomes import grade
 from a2r.outcomes import outcomes as baselines
-from a2r.pipeline import cut_sets, derive_seed, explore, synthesize_all
+from a2r.pipeline import Context, cut_sets, derive_seed, explore, synthesize_all
 from a2r.profiles import Profile
 
 Components = Callable[[pd.DataFrame], list[str]]
@@ -79,7 +79,7 @@ def contexts(
     """Graded syntheses of `model` on the sets of `pool`, by reference context: as A2R has it ("references"), and under each control."""
     make = {"none": none, "shuffled": shuffled, "repeated": repeated, "finals": finals, "traces": traces}
     make["foreign"] = foreign(pool, lab.n_paths, lab.n_sets)
-    made = synthesize_all(lab, model, problems, [(pool, kind * (kind != "references"), make.get(kind)) for kind in kinds])
+    made = synthesize_all(lab, model, problems, [Context(pool, kind * (kind != "references"), make.get(kind)) for kind in kinds])
     return {kind: grade(frame, problems) for kind, frame in zip(kinds, made, strict=True)}
 
 

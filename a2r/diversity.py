@@ -13,7 +13,7 @@ from scipy.stats import entropy, rankdata
 from a2r import stats
 from a2r.methods import ballot, majority
 from a2r.outcomes import grade
-from a2r.pipeline import cut_sets, explore
+from a2r.pipeline import Context, cut_sets, explore, synthesize_all
 from a2r.profiles import Profile
 
 MEASURES = {
@@ -189,6 +189,12 @@ def pools(lab: Profile, problems: pd.DataFrame, temperatures: list[float]) -> di
             made[explorer, temperature] = grade(explore(at, explorer, problems, lab.n_paths * lab.n_sets), problems)
     own = {e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems) for e in lab.explorers}
     return {**made, ("mixed", lab.sampling.temperature): mixed(own, lab.n_paths, lab.n_sets)}
+
+
+def syntheses(lab: Profile, synthesizer: str, problems: pd.DataFrame, pools: dict[tuple[str, float], pd.DataFrame]) -> dict:
+    """Graded syntheses of the sets of every pool, by its key."""
+    made = synthesize_all(lab, synthesizer, problems, [Context(pool) for pool in pools.values()])
+    return {key: grade(frame, problems) for key, frame in zip(pools, made, strict=True)}
 
 
 def table(pools: dict[tuple[str, float], pd.DataFrame], syntheses: dict[tuple[str, float], pd.DataFrame], lab: Profile) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from a2r import stats
 from a2r.outcomes import grade
-from a2r.pipeline import explore, synthesize_all
+from a2r.pipeline import Context, explore, synthesize_all
 from a2r.profiles import Profile
 
 Pools = dict[str, pd.DataFrame]
@@ -29,7 +29,7 @@ def run(
     in_turn = sorted(synthesizers, key=lambda s: s != list(pools)[-1])
     pairs = {}
     for s in in_turn:
-        made = synthesize_all(lab, s, problems, [(pools[e], "", None) for e in explorers])
+        made = synthesize_all(lab, s, problems, [Context(pools[e]) for e in explorers])
         pairs |= {(e, s): grade(frame, problems) for e, frame in zip(explorers, made, strict=True)}
     return pools, {(e, s): pairs[e, s] for e in explorers for s in synthesizers}
 

@@ -37,6 +37,18 @@ class Ask:
     condition: str = ""
 
 
+@dataclass(frozen=True)
+class Context:
+    """Reference contexts for a synthesizer: the sets of a pool, what of them is shown (see `synthesize`), and how the pool is cut
+    where that is not as the profile says."""
+
+    pool: pd.DataFrame
+    condition: str = ""
+    components: Callable[[pd.DataFrame], list[str]] | None = None
+    n_paths: int | None = None
+    n_sets: int | None = None
+
+
 def explore(profile: Profile, explorer: str, problems: pd.DataFrame, n: int) -> pd.DataFrame:
     """Stage 1: `n` independent paths of `explorer` for each problem; the pool as a samples frame.
 
@@ -81,13 +93,15 @@ def synthesize(
     components); name any other way of making it in `condition`. Returns a samples frame with the
     columns `set` and `explorer`, ordered by problem, set and index.
     """
-    profile = profile.with_(n_paths=n_paths, n_sets=n_sets, n_syntheses=n_syntheses)
-    return synthesize_all(profile, synthesizer, problems, [(pool, condition, components)])[0]
+    contexts = [Context(pool, condition, components, n_paths, n_sets)]
+    return synthesize_all(profile.with_(n_syntheses=n_syntheses), synthesizer, problems, contexts)[0]
 
 
-def synthesize_all(profile: Profile, synthesizer: str, problems: pd.DataFrame, contexts: list[tuple]) -> list[pd.DataFrame]:
-    """`synthesize` for several (pool, condition, components) together: one large batch is faster than many small ones."""
-    asks = [synthesizer_asks(profile, problems, *context) for context in contexts]
+def synthesize_all(profile: Profile, synthesizer: str, problems: pd.DataFrame, contexts: list[Context]) -> list[pd.DataFrame]:
+    """`synthesize` for several reference contexts together: one large batch is faster than many small ones."""
+    asks = [
+        synthesizer_asks(profile.with_(n_paths=c.n_paths, n_sets=c.n_sets), problems, c.pool, c.condition, c.components) for c in contexts
+    ]
     samples = ask(profile, synthesizer, "synthesizer", itertools.chain(*asks))
     sizes = [sum(len(item.indices) for item in some) for some in asks]
     return [samples[end - size : end].reset_index(drop=True) for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)]

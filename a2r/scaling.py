@@ -4,7 +4,7 @@ import pandas as pd
 
 from a2r import stats
 from a2r.outcomes import collect, grade
-from a2r.pipeline import explore, synthesize
+from a2r.pipeline import Context, explore, synthesize_all
 from a2r.profiles import Profile
 
 MOST_SETS = 2  # of each N: more of the small ones would cost most of the study and say little
@@ -14,11 +14,13 @@ def run(lab: Profile, problems: pd.DataFrame, pairs: list[tuple[str, str]], size
     """Outcomes of every pair and N, with the column `N`; methods are named Cons@N, Pass@N, A2R@N without the number."""
     frames = []
     pools = {e: grade(explore(lab, e, problems, max(sizes)), problems) for e in dict.fromkeys(e for e, _ in pairs)}
+    sets = {n: min(MOST_SETS, max(sizes) // n) for n in sizes}
     for pair in pairs:  # pair by pair, so that a server has to load each model once
-        for n in sizes:
-            at = lab.with_(n_paths=n, n_sets=min(MOST_SETS, max(sizes) // n))
-            frame = grade(synthesize(at, pair[1], problems, pools[pair[0]]), problems)
-            table = collect(problems, {pair[0]: pools[pair[0]]}, {pair: frame}, prices, at)
+        pool = pools[pair[0]]
+        made = synthesize_all(lab, pair[1], problems, [Context(pool, n_paths=n, n_sets=sets[n]) for n in sizes])
+        for n, frame in zip(sizes, made, strict=True):
+            at = lab.with_(n_paths=n, n_sets=sets[n])
+            table = collect(problems, {pair[0]: pool}, {pair: grade(frame, problems)}, prices, at)
             frames.append(table[table.method != "Pass@1"].assign(N=n, pair_synthesizer=pair[1]) if n > 1 else one(table, pair))
     joined = pd.concat(frames, ignore_index=True)
     return joined.assign(method=joined.method.str.replace(r"@\d+$", "@N", regex=True))
