@@ -105,14 +105,14 @@ def escapes(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
 
 
 def mixed(pools: dict[str, pd.DataFrame], n_paths: int, n_sets: int) -> pd.DataFrame:
-    """A pool whose sets hold paths of several explorers in turn: path k of a set comes from explorer k modulo their number."""
+    """A pool whose sets hold paths of several explorers in turn: path k of problem i comes from explorer k + i modulo their number."""
     names = list(pools)
-    cut = {name: cut_sets(pool.reset_index(drop=True), n_paths, n_sets) for name, pool in pools.items()}
-    parts = []
-    for name, pool in cut.items():
-        position = pool.groupby(["problem_id", "set"], sort=False).cumcount()
-        parts.append(pool[position % len(names) == names.index(name)].assign(position=position))
     order = {p: i for i, p in enumerate(next(iter(pools.values())).problem_id.unique())}
+    parts = []
+    for name, pool in pools.items():
+        cut = cut_sets(pool.reset_index(drop=True), n_paths, n_sets)
+        cut["position"] = cut.groupby(["problem_id", "set"], sort=False).cumcount()
+        parts.append(cut[(cut.position + cut.problem_id.map(order)) % len(names) == names.index(name)])
     joined = pd.concat(parts).sort_values(["set", "position"], kind="stable")
     return joined.sort_values("problem_id", key=lambda ids: ids.map(order), kind="stable").drop(columns=["set", "position"])
 

@@ -69,7 +69,13 @@ def test_mixed_sets_take_their_paths_in_turn():
     a = pd.concat([pool(*[f"a{p}{i}" for i in range(4)], problem=p) for p in "pq"]).assign(model="a")
     b = pd.concat([pool(*[f"b{p}{i}" for i in range(4)], problem=p) for p in "pq"]).assign(model="b")
     made = diversity.mixed({"a": a, "b": b}, 2, 2)
-    assert made.text.tolist() == ["ap0", "bp1", "ap2", "bp3", "aq0", "bq1", "aq2", "bq3"]
+    assert made.text.tolist() == ["ap0", "bp1", "ap2", "bp3", "bq0", "aq1", "bq2", "aq3"]
+
+
+def test_mixed_sets_of_more_explorers_than_paths_use_all_of_them_over_the_problems():
+    pools = {m: pd.concat([pool(f"{m}{p}0", f"{m}{p}1", problem=p) for p in "pqr"]).assign(model=m) for m in "abc"}
+    made = diversity.mixed(pools, 2, 1)
+    assert made.text.tolist() == ["ap0", "bp1", "bq0", "cq1", "cr0", "ar1"] and not made.isna().any(axis=None)
 
 
 def test_escapes_are_pairs_of_a_wrong_path_with_another():
