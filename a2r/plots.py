@@ -230,7 +230,7 @@ def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int, tr
         draw(panels[1], explorers, [a2r[e, s] for e in explorers], shift, color=shades[s], label=s, **look)
     for axes, names in zip(panels, (plain, explorers), strict=True):
         axes.set_xscale("log")
-        axes.set_xticks([sizes[name] for name in names], names, fontsize="small")
+        axes.set_xticks([sizes[name] for name in names], names, fontsize="small", rotation=30, ha="right", rotation_mode="anchor")
         axes.minorticks_off()
     panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(-0.02, 1.02))
     panels[1].set(xlabel="explorer (by parameters)")
@@ -329,8 +329,8 @@ def cost_front(points: pd.DataFrame, currency: str) -> Figure:
         before = at[1]
         axes.annotate(row.label, at, (-3, 3 + 8 * lift), textcoords="offset points", fontsize=6.5, ha="right", va="bottom")
     log_ticks(axes)
-    axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.04))
-    axes.legend(fontsize="small", loc="lower right")
+    axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.22), yticks=np.linspace(0, 1, 6))
+    axes.legend(fontsize="small", loc="lower right")  # above 1 is room for labels
     return figure
 
 
@@ -338,7 +338,7 @@ def log_ticks(axes: plt.Axes) -> None:
     """A logarithmic x axis with plain numbers at 1, 2 and 5, and room on its left for labels."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    axes.set_xlim(low / 1.5, high)
+    axes.set_xlim(low / 2, high)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
