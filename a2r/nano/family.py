@@ -38,7 +38,7 @@ RL_PROBLEMS = {"rl": 400, "rl-large": 2000}  # math, of a split of their own, by
 # What every size is trained on, alike: tokens by stage, each with its own warm-up and decay of the learning rate.
 TOKENS = {"facts": 1_600_000, "explorer": 3_400_000, "both": 6_000_000}
 REFERENCE_PROBLEMS, REFERENCE_PATHS = 1500, 8  # per explorer
-# Whose paths the synthesizer role is learnt on. The largest is not among them: its sets are nearly all right, and teach to copy.
+# Whose paths the synthesizer role is learnt on: not nano-128's, which came later and would change what the others are trained on.
 REFERENCE_EXPLORERS = ["nano-32", "nano-48", "nano-64", "nano-96"]
 MAX_TOKENS = 320
 
