@@ -53,6 +53,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+# Columns in which a value may be missing, and which parts written before they were thought of lack; they read as null.
+OPTIONAL: frozenset[str] = frozenset()
+
 # What this process has read, by folder: part files never change, so a study that asks fifty times reads each of them once.
 _READ: dict[Path, dict[tuple, pd.DataFrame]] = {}
 _WHOLE: dict[Path, tuple[list[tuple], pd.DataFrame]] = {}
@@ -223,7 +226,7 @@ class Store:
 def read_part(part: Path) -> pd.DataFrame:
     """The samples of a Parquet file of the store's form; ArrowException, ValueError or OSError for anything else."""
     table = pq.read_table(part, schema=SCHEMA, page_checksum_verification=True)
-    if any(column.null_count for column in table.columns):
+    if any(table[name].null_count for name in SCHEMA.names if name not in OPTIONAL):
         raise pa.ArrowInvalid("values are missing")
     return table.to_pandas()
 

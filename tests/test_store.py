@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from a2r import UserError, store
@@ -314,6 +315,23 @@ def test_what_is_no_export_is_refused_and_nothing_taken(tmp_path, content):
     with pytest.raises(UserError, match="is not a whole export of a store"):
         samples.bring_in(file)
     assert not parts(tmp_path / "store")
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["optional", "required"])
+def test_a_part_older_than_a_column_reads_as_null_where_it_may_lack(tmp_path, monkeypatch, kept):
+    """A part from before a column was there is sound if that column is optional, and damaged if it is not."""
+    fill(tmp_path, "old")
+    monkeypatch.setattr(store, "SCHEMA", SCHEMA.append(pa.field("logprob", pa.float64())))
+    monkeypatch.setattr(store, "OPTIONAL", {"logprob"} if kept else set())
+    store._READ.clear(), store._WHOLE.clear()
+    with Store(tmp_path) as samples:
+        samples.add(row("new", logprob=-0.5))
+        samples.add(row("null", logprob=None if kept else -1.0))
+    read = Store(tmp_path).read().logprob
+    assert read.fillna(0).to_dict() == ({"old": 0, "new": -0.5, "null": 0} if kept else {"new": -0.5, "null": -1.0})
+    assert len(list(tmp_path.glob("*.damaged"))) == (not kept)
+    Store(tmp_path).compact()
+    assert Store(tmp_path).read().logprob.isna().sum() == 2 * kept
 
 
 def test_the_contents_are_counted(tmp_path):
