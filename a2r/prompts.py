@@ -20,6 +20,22 @@ SYNTHESIZER = (
     "and correct those that are not. " + INSTRUCTION
 )
 
+# Forms beside A2R's: choosing one of the references (GenSelect, arXiv 2507.17797; of two it is a pairwise comparison), and judging
+# a single one (self-verification). In our own words; the embedded family is taught these four forms and no other.
+CHOOSER = (
+    "{question}\n\n"
+    "Here are reference solutions to this problem. They were written independently, and any of them may be wrong.\n\n"
+    "{references}\n\n"
+    "Check each of them. Which reference is right? Put its number within \\boxed{{}}, or 0 if none is."
+)
+
+VERIFIER = (
+    "{question}\n\n"
+    "Here is a proposed solution to this problem.\n\n"
+    "{references}\n\n"
+    "Check it. Is it right? Put yes or no within \\boxed{{}}."
+)
+
 REFERENCE = "Reference {number}:\n{component}"
 NO_ANSWER = "(no answer)"
 
@@ -29,8 +45,10 @@ def explorer_messages(question: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": EXPLORER.format(question=question)}]
 
 
-def synthesizer_messages(question: str, components: Sequence[str], seed: int | None = None) -> list[dict[str, str]]:
-    """Chat messages that give a synthesizer the problem and N answer components.
+def synthesizer_messages(
+    question: str, components: Sequence[str], seed: int | None = None, form: str = SYNTHESIZER
+) -> list[dict[str, str]]:
+    """Chat messages that give a model the problem and N answer components: to synthesize, or in another `form` (CHOOSER, VERIFIER).
 
     The order of the references is shuffled by `seed` (None keeps it), so that no position is favoured.
     An empty component is shown as "(no answer)": a path that failed is still one of the N.
@@ -40,4 +58,4 @@ def synthesizer_messages(question: str, components: Sequence[str], seed: int | N
         random.Random(seed).shuffle(order)
     shown = [components[i].strip() or NO_ANSWER for i in order]
     references = "\n\n".join(REFERENCE.format(number=k, component=c) for k, c in enumerate(shown, 1))
-    return [{"role": "user", "content": SYNTHESIZER.format(question=question, references=references)}]
+    return [{"role": "user", "content": form.format(question=question, references=references)}]
