@@ -9,13 +9,13 @@ syntheses = a2r.grade(a2r.synthesize(lab, "nano-64", problems, pool, n_paths=4, 
 table = a2r.outcomes(problems, pool, a2r.read_prices(lab.prices), syntheses, n_paths=4, n_sets=2)
 """
 
-from a2r.cost import read_prices
 from a2r.errors import UserError
 from a2r.outcomes import collect, difficulty, grade, outcomes
 from a2r.pipeline import explore, synthesize
+from a2r.prices import read_prices
 from a2r.problems import load_problems
 from a2r.profiles import load_profile
-from a2r.study import begin
+from a2r.results.study import begin
 
 __all__ = [
     "UserError",

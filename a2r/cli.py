@@ -53,50 +53,34 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_studies(args: argparse.Namespace) -> int:
-    from a2r import studies
+    from a2r.lab import runner
     from a2r.profiles import load_profile
-    from a2r.study import from_root
+    from a2r.results.study import from_root
 
     parameters = dict(pair(text, "-p") for text in args.parameter)
     profile = parameters.pop("profile", args.profile)
     sweeps = {name: values.split(",") for name, values in (pair(text, "--sweep") for text in args.sweep)}
     combinations = [dict(zip(sweeps, values, strict=True)) for values in itertools.product(*sweeps.values())]
-    chosen = args.study or runnable(profile)
+    chosen = args.study or runner.runnable(profile)
     for study in chosen:  # refuse all before running any
         for swept in combinations:
-            studies.check_parameters(studies.find(study), {**parameters, **swept})
+            runner.check_parameters(runner.find(study), {**parameters, **swept})
     for study in chosen:
         runs = []
         for swept in combinations:
             try:
-                executed = studies.run(study, profile, {**parameters, **swept})
-            except studies.StudyFailed as failure:
+                executed = runner.run(study, profile, {**parameters, **swept})
+            except runner.StudyFailed as failure:
                 print(f"a2r: {failure}", file=sys.stderr)
                 return 1
             runs.append((swept, executed))
-            made = studies.results(executed)
+            made = runner.results(executed)
             where = "; ".join(f"{kind} {_common(paths)}" for kind, paths in made.items() if paths)
             print(f"{study}: notebook {from_root(executed)}; {where}", flush=True)
         if sweeps:
-            for path in studies.collected(load_profile(profile), runs):
+            for path in runner.collected(load_profile(profile), runs):
                 print(f"{study}: all runs in {from_root(path)}", flush=True)
     return 0
-
-
-def runnable(profile: str) -> list[str]:
-    """All studies but, said in a line, those of trainings that the profile has no records of."""
-    from a2r import rl, studies
-    from a2r.nano import family
-    from a2r.profiles import load_profile
-
-    chosen = list(studies.available())
-    for study, read in (("nano", family.records), ("rl", rl.read_record), ("stability", rl.stored)):
-        try:
-            read(load_profile(profile, study))
-        except UserError as reason:
-            print(f"{study}: left out, {reason}", file=sys.stderr)
-            chosen.remove(study)
-    return chosen
 
 
 def pair(text: str, option: str) -> tuple[str, str]:
@@ -108,14 +92,16 @@ def pair(text: str, option: str) -> tuple[str, str]:
 
 
 def plan_studies(args: argparse.Namespace) -> int:
-    from a2r import planning, profiles
+    from a2r import profiles
+    from a2r.lab import planning
 
     print(planning.described(profiles.load_profile(args.profile)))
     return 0
 
 
 def check_profile(args: argparse.Namespace) -> int:
-    from a2r import checks, profiles
+    from a2r import profiles
+    from a2r.lab import checks
 
     found = checks.check(profiles.load_profile(args.profile))
     print("\n".join(f"{'ok  ' if c.ok else 'LACK'}  {c.what:24} {c.said}" for c in found))
@@ -154,8 +140,8 @@ def keep_store(args: argparse.Namespace) -> int:
 
 
 def write_report(args: argparse.Namespace) -> int:
-    from a2r import report
-    from a2r.study import from_root
+    from a2r.lab import report
+    from a2r.results.study import from_root
 
     print(f"report: {from_root(report.write(args.profile))}")
     return 0
@@ -164,9 +150,9 @@ def write_report(args: argparse.Namespace) -> int:
 def train_synthesizer(args: argparse.Namespace) -> int:
     import yaml
 
-    from a2r import rl
     from a2r.profiles import ROOT, load_profile, registered
-    from a2r.study import from_root
+    from a2r.results.study import from_root
+    from a2r.training import rl
 
     lab = load_profile(args.profile)
     recipe = rl.of(lab, **{name: yaml.safe_load(value) for name, value in (pair(text, "-p") for text in args.parameter)})
@@ -191,17 +177,18 @@ def _common(paths: list[str]) -> str:
 
 
 def list_studies(args: argparse.Namespace) -> int:
-    from a2r import profiles, studies
+    from a2r import profiles
+    from a2r.lab import runner
 
-    for name, notebook in studies.available().items():
-        knobs = ", ".join(f"{k}={v!r}" for k, v in studies.parameters_of(notebook).items())
+    for name, notebook in runner.available().items():
+        knobs = ", ".join(f"{k}={v!r}" for k, v in runner.parameters_of(notebook).items())
         print(f"{name:12} {notebook.name}\n{'':12} {knobs}")
     print(f"{'profiles':12} {', '.join(profiles.available())}")
     return 0
 
 
 def open_lab(args: argparse.Namespace) -> int:
-    from a2r.studies import NOTEBOOKS
+    from a2r.lab.runner import NOTEBOOKS
 
     return subprocess.call([sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *args.arguments])
 

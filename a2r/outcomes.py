@@ -8,11 +8,11 @@ path, then the synthesis), engine_seconds (all of it), flops, state (how many of
 import pandas as pd
 
 from a2r.answers import equivalent, extract
-from a2r.cost import flops, price
 from a2r.errors import UserError
 from a2r.methods import explorer_state, majority
 from a2r.metrics import pass_at_k
 from a2r.pipeline import cut_sets
+from a2r.prices import flops, price
 from a2r.profiles import Profile
 
 TOKENS = ("prompt", "cached", "completion")

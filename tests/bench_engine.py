@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from a2r import prompts
 from a2r.engines import Engine, Request, Sampling, open_engine
 from a2r.engines.local import TransformersEngine
-from a2r.nano.tasks import draw
+from a2r.training.nano.tasks import draw
 
 
 def make_requests(role: str, problems: int, n: int, sampling: Sampling) -> list[Request]:

@@ -9,10 +9,10 @@ from itertools import combinations, pairwise
 import numpy as np
 import pandas as pd
 
-from a2r import stats
 from a2r.answers import equivalent
 from a2r.methods import explorer_state, majority
 from a2r.metrics import pass_at_k
+from a2r.results import stats
 
 PROBLEMS, SAMPLES, METHODS, N = 1000, 64, 10, 4
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from fakes import FakeServer, write_profile
 
-from a2r import checks, cli, explore, load_problems, load_profile, planning
+from a2r import cli, explore, load_problems, load_profile
+from a2r.lab import checks, planning
 from a2r.profiles import Model
 from a2r.store import Store
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from a2r import cli, explore, planning, profiles, studies, synthesize
-from a2r.studies import StudyFailed
-from a2r.study import KNOBS
+from a2r import cli, explore, profiles, synthesize
+from a2r.lab import planning, runner
+from a2r.lab.runner import StudyFailed
+from a2r.results.study import KNOBS
 
 ROOT = Path(__file__).parents[1]
-STUDY = next(iter(studies.available()))
+STUDY = next(iter(runner.available()))
 
 
 @pytest.fixture
@@ -24,9 +25,9 @@ def ran(monkeypatch, tmp_path):
         profiles.load_profile(profile)
         return tmp_path / "executed.ipynb"
 
-    monkeypatch.setattr(studies, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(
-        studies, "results", lambda executed: {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []}
+        runner, "results", lambda executed: {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []}
     )
     return calls
 
@@ -39,7 +40,7 @@ def refused(capsys, *arguments: str) -> str:
 
 
 def test_an_unknown_study(capsys, ran):
-    sentence = f"there is no study 'nope'; choose {', '.join(studies.available())}."
+    sentence = f"there is no study 'nope'; choose {', '.join(runner.available())}."
     assert refused(capsys, "run", "nope") == refused(capsys, "run", STUDY, "nope") == sentence
     assert not ran, "none is executed where one is unknown"
 
@@ -56,21 +57,21 @@ def test_an_unknown_parameter(capsys, ran):
 
 
 def test_temperatures_of_either_role_reach_the_profile():
-    notebook = studies.find("symmetric")
-    values = studies.check_parameters(notebook, {"temperature": "0.7", "synthesizer_temperature": "0.3", "seed": "5", "n_sets": "1"})
-    knobs = {name: value for name, value in {**studies.parameters_of(notebook), **values}.items() if name not in ("profile", "models")}
+    notebook = runner.find("symmetric")
+    values = runner.check_parameters(notebook, {"temperature": "0.7", "synthesizer_temperature": "0.3", "seed": "5", "n_sets": "1"})
+    knobs = {name: value for name, value in {**runner.parameters_of(notebook), **values}.items() if name not in ("profile", "models")}
     lab = profiles.load_profile("nano", "symmetric").with_(**knobs)
     assert (lab.sampling.temperature, lab.sampling_of("nano-32", "synthesizer").temperature, lab.seed, lab.n_sets) == (0.7, 0.3, 5, 1)
 
 
 def test_a_study_leaves_the_profile_its_own_values():
-    for name, notebook in studies.available().items():
-        knobs = {k: v for k, v in studies.parameters_of(notebook).items() if k in KNOBS}
+    for name, notebook in runner.available().items():
+        knobs = {k: v for k, v in runner.parameters_of(notebook).items() if k in KNOBS}
         assert not any(v is not None for v in knobs.values()), f"{name} decides for the profile"
 
 
 def test_a_value_of_another_type(capsys, ran):
-    notebook = studies.find(STUDY).stem
+    notebook = runner.find(STUDY).stem
     assert refused(capsys, "run", STUDY, "-p", "seed=lucky") == f"parameter 'seed' of {notebook} has to be a whole number, not 'lucky'."
     assert not ran
 
@@ -95,12 +96,12 @@ def test_the_profile_may_also_be_a_parameter(ran):
 
 def test_without_a_name_all_studies_run(ran):
     assert cli.main(["run", "--profile", "smoke"]) == 0
-    assert [study for study, _, _ in ran] == list(studies.available())
+    assert [study for study, _, _ in ran] == list(runner.available())
 
 
 def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
     assert cli.main(["run", "--profile", "paper"]) == 0
-    assert [study for study, _, _ in ran] == [study for study in studies.available() if study not in ("nano", "rl", "stability")]
+    assert [study for study, _, _ in ran] == [study for study in runner.available() if study not in ("nano", "rl", "stability")]
     err = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in err] == ["nano", "rl", "stability"] and all(": left out, " in line for line in err)
     assert "Qwen3-8B-RL is not trained yet; run `a2r train-synthesizer" in err[1]
@@ -109,7 +110,7 @@ def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
     collected = []
     monkeypatch.setattr(
-        studies, "collected", lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"]
+        runner, "collected", lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"]
     )
     assert (
         cli.main(["run", "symmetric", "--profile", "smoke", "-p", "seed=3", "--sweep", "n_paths=1,2", "--sweep", "temperature=0.7,1.0"])
@@ -155,7 +156,7 @@ def test_a_failed_study(capsys, monkeypatch):
     def fail(*_):
         raise StudyFailed("cell In [3] of x.ipynb failed (ValueError: no).")
 
-    monkeypatch.setattr(studies, "run", fail)
+    monkeypatch.setattr(runner, "run", fail)
     assert cli.main(["run", STUDY]) == 1
     assert capsys.readouterr().err == "a2r: cell In [3] of x.ipynb failed (ValueError: no).\n"
 
@@ -164,7 +165,7 @@ def test_an_interrupt(capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(studies, "run", interrupt)
+    monkeypatch.setattr(runner, "run", interrupt)
     assert cli.main(["run", STUDY]) == 130
     assert capsys.readouterr().err == "a2r: interrupted; what was sampled is kept, and the same command goes on from there.\n"
 
@@ -172,7 +173,7 @@ def test_an_interrupt(capsys, monkeypatch):
 def test_list_names_studies_parameters_and_profiles(capsys):
     assert cli.main(["list"]) == 0
     out = capsys.readouterr().out
-    for name, notebook in studies.available().items():
+    for name, notebook in runner.available().items():
         assert name in out and notebook.name in out
     assert "profile='nano'" in out and all(name in out for name in profiles.available())
 

@@ -3,10 +3,11 @@
 import pytest
 from fakes import write_profile
 
-from a2r import controls, load_profile, read_prices, transitions
+from a2r import load_profile, read_prices
 from a2r.answers import answer_component
 from a2r.methods import majority
 from a2r.pipeline import cut_sets
+from a2r.studies import controls
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_the_baselines_have_the_temperature_of_the_syntheses_too(lab, problems, 
     assert {r.sampling.temperature for r in engine.requests} == {0.3} and len(cooler) == 24
     assert controls.at_synthesis_temperature(lab.with_(temperature=1.0), "a", problems) is None
     kinds = controls.contexts(lab, "b", problems, pool)
-    moves = transitions.transitions(pool, kinds["references"], problems, lab.n_paths, lab.n_sets)
+    moves = controls.transitions(pool, kinds["references"], problems, lab.n_paths, lab.n_sets)
     table = controls.outcomes(lab, problems, pool, kinds, moves, read_prices(lab.prices), cooler).set_index("method")
     assert table.loc["Pass@1 at T=0.3"].correct.mean() == pytest.approx(cooler.correct.mean())
     gold = problems.set_index("problem_id").answer

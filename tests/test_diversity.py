@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from a2r import diversity
-from a2r.diversity import Counter, parting, vendi
+from a2r.studies import diversity
+from a2r.studies.diversity import Counter, parting, vendi
 
 
 def pool(*texts: str, answers: list | None = None, correct: list[bool] | None = None, problem: str = "p") -> pd.DataFrame:

@@ -22,7 +22,7 @@ from transformers import (
 from a2r.engines import EngineError, Generation, Request, Sampling
 from a2r.engines import local as engine_module
 from a2r.engines.local import Batch, SlotCache, TransformersEngine, choose, uniform_numbers
-from a2r.nano.tokenizer import build
+from a2r.training.nano.tokenizer import build
 
 TEXT = "If a train of 12 wagons leaves with 7 and three more join, how many are there at the end? "
 

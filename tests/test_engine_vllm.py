@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from fakes import write_profile
 
-from a2r import explore, grade, load_problems, load_profile, stats, synthesize
+from a2r import explore, grade, load_problems, load_profile, synthesize
 from a2r.answers import equivalent, extract
 from a2r.engines import EngineError, Request, Sampling, open_engine, vllm
-from a2r.nano.tasks import draw
 from a2r.prompts import explorer_messages, synthesizer_messages
+from a2r.results import stats
 from a2r.store import Store
+from a2r.training.nano.tasks import draw
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "data" / "models"

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from a2r import claims, cost, grid, load_profile
-from a2r.stats import Interval
+from a2r import load_profile
+from a2r.results.stats import Interval
+from a2r.studies import claims, cost, grid
 
 NAMES = ("s", "m", "l")
 SIZE = dict(zip(NAMES, (1.0, 2.0, 4.0), strict=True))

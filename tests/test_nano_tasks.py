@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2r.answers import answer_component, equivalent, extract
-from a2r.nano import tokenizer as nano_tokenizer
-from a2r.nano.tasks import DOMAINS, LEVELS, SPLITS, Problem, draw, generate, split_of
 from a2r.prompts import explorer_messages, synthesizer_messages
+from a2r.training.nano import tokenizer as nano_tokenizer
+from a2r.training.nano.tasks import DOMAINS, LEVELS, SPLITS, Problem, draw, generate, split_of
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "data" / "problems").glob("*.jsonl"))

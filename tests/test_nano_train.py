@@ -8,8 +8,8 @@ import torch
 from test_nano_tasks import holds
 
 from a2r import answers
-from a2r.nano import model, tokenizer, train
-from a2r.nano.tasks import draw
+from a2r.training.nano import model, tokenizer, train
+from a2r.training.nano.tasks import draw
 
 
 @pytest.fixture(scope="module")

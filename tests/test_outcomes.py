@@ -6,10 +6,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from a2r import UserError, collect, difficulty, grade, outcomes, plots, read_prices, stats, tables
-from a2r.cost import flops, price
+from a2r import UserError, collect, difficulty, grade, outcomes, read_prices
 from a2r.outcomes import STATES, rates
-from a2r.stats import Interval
+from a2r.prices import flops, price
+from a2r.results import figures, stats, tables
+from a2r.results.stats import Interval
+from a2r.studies import symmetric
 
 PROBLEMS = pd.DataFrame(
     {
@@ -261,7 +263,7 @@ def test_shown_in_points_and_with_intervals():
 
 
 def test_reliability(pool, syntheses):
-    table = tables.reliability({"small": pool}, {("small", "large"): syntheses})
+    table = symmetric.reliability({"small": pool}, {("small", "large"): syntheses})
     assert table[["role", "model", "samples"]].to_numpy().tolist() == [["explorer", "small", 24], ["synthesizer", "large", 7]]
     assert table.no_answer.tolist() == [3 / 24, 1 / 7] and table.truncated.tolist() == [2 / 24, 1 / 7]
 
@@ -318,5 +320,5 @@ def test_accuracy_by_right_references_is_beside_the_vote_on_the_same_sets():
     ]
     for column, values in {"A2R@4": [1, 0.5, 1], "Cons@4": [0, 0.125, 1], "A2R − Cons": [1, 0.375, 0]}.items():
         assert [cell.estimate for cell in by_right[column]] == pytest.approx(values)
-    axes = plots.by_right_references(by_right).axes[0]
+    axes = figures.by_right_references(by_right).axes[0]
     assert next(list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--") == pytest.approx([0, 0.125, 1])

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from a2r import UserError, report, studies
+from a2r import UserError
+from a2r.lab import report, runner
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -73,7 +74,7 @@ def test_a_sweep_s_tables_become_one(tmp_path, monkeypatch, lab):
         folder.mkdir()
         pd.DataFrame({"model": ["a", "b"], "accuracy": [0.1, int(n)]}).to_csv(folder / "x_accuracy.csv", index=False)
         runs.append(({"n_paths": n}, folder))
-    monkeypatch.setattr(studies, "results", lambda folder: {"tables": [str(folder / "x_accuracy.csv"), "x.parquet"]})
-    (path,) = studies.collected(lab, runs)
+    monkeypatch.setattr(runner, "results", lambda folder: {"tables": [str(folder / "x_accuracy.csv"), "x.parquet"]})
+    (path,) = runner.collected(lab, runs)
     assert path.parent.name == "sweep_n_paths=1+2"
     assert pd.read_csv(path).to_numpy().tolist() == [[1, "a", 0.1], [1, "b", 1.0], [2, "a", 0.1], [2, "b", 2.0]]

@@ -7,14 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
-from a2r import claims, load_profile, plots, rl, tables
+from a2r import load_profile
 from a2r.cli import main
 from a2r.errors import UserError
 from a2r.outcomes import grade
 from a2r.pipeline import explore
 from a2r.problems import read
 from a2r.profiles import Benchmark
-from a2r.rl import Recipe
+from a2r.results import figures
+from a2r.studies import claims, stability
+from a2r.studies.rl import before_after
+from a2r.training import rl
+from a2r.training.rl import Recipe
 
 pytest.importorskip("trl", reason="TRL is not installed (pip install -e '.[rl]')")
 SMALL = {
@@ -228,7 +232,7 @@ def made(entropy, length, updates=1, temperature=0.7, seed=0):
     ],
 )
 def test_the_failures_signature_is_both_a_spike_and_a_collapse(entropy, length, step):
-    assert rl.failure(made(entropy, length)) == step
+    assert stability.failure(made(entropy, length)) == step
 
 
 def ablation(bad=()):
@@ -244,22 +248,22 @@ def ablation(bad=()):
 
 def test_claim_five_follows_the_failures_and_not_the_arm(nano):
     others = [(8, 0.7), (8, 1.0), (1, 1.0)]
-    card = claims.scorecard({"stability": rl.outcomes(ablation(others))}, nano).set_index("id")
+    card = claims.scorecard({"stability": stability.outcomes(ablation(others))}, nano).set_index("id")
     assert card.loc["C5", "verdict"] == "supported" and card.loc["C5", "n"] == 12
-    card = claims.scorecard({"stability": rl.outcomes(ablation())}, nano).set_index("id")
+    card = claims.scorecard({"stability": stability.outcomes(ablation())}, nano).set_index("id")
     assert card.loc["C5", "verdict"] == "not resolved" and card.loc["C5", "value"].estimate == 0
-    card = claims.scorecard({"stability": rl.outcomes(ablation([(1, 0.7)]))}, nano).set_index("id")
+    card = claims.scorecard({"stability": stability.outcomes(ablation([(1, 0.7)]))}, nano).set_index("id")
     assert card.loc["C5", "verdict"] == "contradicted"
-    only = [r for r in ablation() if rl.arm(r) == "on-policy, T = 0.7"]
-    assert claims.scorecard({"stability": rl.outcomes(only)}, nano).set_index("id").loc["C5", "verdict"].startswith("not run")
+    only = [r for r in ablation() if stability.arm(r) == "on-policy, T = 0.7"]
+    assert claims.scorecard({"stability": stability.outcomes(only)}, nano).set_index("id").loc["C5", "verdict"].startswith("not run")
 
 
 def test_the_ablations_table_and_figure_have_every_arm(tmp_path):
     records = ablation([(8, 1.0)])
-    table = rl.ablation_table(records)
-    assert len(table) == 12 and table["failed at"].notna().sum() == 3 and set(table.run) == {rl.arm(r) for r in records}
-    curves = pd.concat(pd.DataFrame(r["curve"]).assign(run=rl.arm(r), seed=r["recipe"]["seed"]) for r in records)
-    figure = plots.training_curves(curves, smooth=1)
+    table = stability.ablation_table(records)
+    assert len(table) == 12 and table["failed at"].notna().sum() == 3 and set(table.run) == {stability.arm(r) for r in records}
+    curves = pd.concat(pd.DataFrame(r["curve"]).assign(run=stability.arm(r), seed=r["recipe"]["seed"]) for r in records)
+    figure = figures.training_curves(curves, smooth=1)
     drawn = {line.get_color(): line.get_ydata() for line in figure.axes[1].lines}  # entropy, after reward
     legend = {
         text.get_text(): handle.get_color()
@@ -274,9 +278,9 @@ def test_the_ablation_is_of_the_profiles_own_synthesizer(tmp_path):
     for name in ("nano-64-rl", "another"):
         record["recipe"]["name"] = name
         (tmp_path / f"updates=1_of={name}.json").write_text(json.dumps(record))
-    assert [r["recipe"]["name"] for r in rl.stored(lab, tmp_path)] == ["nano-64-rl"]
+    assert [r["recipe"]["name"] for r in stability.stored(lab, tmp_path)] == ["nano-64-rl"]
     with pytest.raises(UserError, match="holds no training of Qwen3-8B-RL for the ablation; run `a2r run stability"):
-        rl.stored(load_profile("paper-rl", "stability"))
+        stability.stored(load_profile("paper-rl", "stability"))
 
 
 def test_a_curve_has_one_row_a_step_however_many_updates_it_takes():
@@ -307,7 +311,7 @@ def after(shift):
 def test_claim_four_compares_the_rl_synthesizer_with_its_base(nano, shift, verdict):
     card = claims.scorecard({"rl": after(shift)}, nano).set_index("id")
     assert card.loc["C4", "verdict"] == verdict and card.loc["C4", "value"].estimate == pytest.approx(shift / 40)
-    table = tables.before_after(after(shift), "nano-64", "nano-64-rl").set_index("explorer")
+    table = before_after(after(shift), "nano-64", "nano-64-rl").set_index("explorer")
     assert table.loc["mean of all", "difference"].estimate == pytest.approx(shift / 40) and list(table.index) == ["e", "f", "mean of all"]
 
 

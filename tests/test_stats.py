@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from a2r.metrics import relative_gain
-from a2r.stats import holm, interval, paired_test, per_problem, power, problems_needed, ratio_interval
+from a2r.results.stats import holm, interval, paired_test, per_problem, power, problems_needed, ratio_interval
 
 SCORES = np.random.default_rng(1).binomial(16, np.random.default_rng(2).beta(0.5, 0.25, 200)) / 16
 

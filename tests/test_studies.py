@@ -9,9 +9,10 @@ import pytest
 import yaml
 from fakes import write_profile
 
-from a2r import UserError, load_profile, studies
+from a2r import UserError, load_profile
+from a2r.lab import runner
+from a2r.lab.runner import StudyFailed, check_parameters, convert, find, parameters_of
 from a2r.profiles import ROOT
-from a2r.studies import StudyFailed, check_parameters, convert, find, parameters_of
 
 COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETERS = """\
@@ -42,8 +43,8 @@ def notebooks(tmp_path, monkeypatch) -> Path:
     """A folder in place of notebooks/, and another one for what is executed."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    monkeypatch.setattr(studies, "NOTEBOOKS", folder)
-    monkeypatch.setattr(studies, "RUNS", tmp_path / "executed")
+    monkeypatch.setattr(runner, "NOTEBOOKS", folder)
+    monkeypatch.setattr(runner, "RUNS", tmp_path / "executed")
     return folder
 
 
@@ -136,14 +137,14 @@ def test_a_study_has_three_names(notebook):
 
 def test_a_notebook_without_a_number_is_no_study(notebook, notebooks):
     write_notebook(notebooks, "draft")
-    assert studies.available() == {"small": notebook}
+    assert runner.available() == {"small": notebook}
 
 
 def test_nothing_is_executed_where_something_is_wrong(notebook, tmp_path):
     for arguments in (("big",), ("small", "nanno"), ("small", "nano", {"n_path": 4}), ("small", "nano", {"seed": "x"})):
         with pytest.raises(UserError):
-            studies.run(*arguments)
-    assert not studies.RUNS.exists()
+            runner.run(*arguments)
+    assert not runner.RUNS.exists()
 
 
 def test_a_study_runs_with_its_parameters(notebooks, tmp_path, monkeypatch):
@@ -157,38 +158,38 @@ def test_a_study_runs_with_its_parameters(notebooks, tmp_path, monkeypatch):
     committed = source.read_bytes()
     path = write_profile(tmp_path)
     monkeypatch.chdir(tmp_path)
-    executed = studies.run("small", "tiny.yaml", {"n_paths": "8", "models": "a,b", "sizes": "1,2"}, progress=False)
-    assert executed.parent == studies.RUNS and source.read_bytes() == committed
+    executed = runner.run("small", "tiny.yaml", {"n_paths": "8", "models": "a,b", "sizes": "1,2"}, progress=False)
+    assert executed.parent == runner.RUNS and source.read_bytes() == committed
     assert executed.stem == "01_small_study__tiny__models=a,b_n_paths=8_sizes=1,2"
     printed = nbformat.read(executed, 4).cells[2].outputs[0].text
     assert printed == f"8 ['a', 'b'] {path} True\n"
-    assert studies.results(executed) == {"tables": ["t.csv"], "figures": []}
+    assert runner.results(executed) == {"tables": ["t.csv"], "figures": []}
 
 
 def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
     write_notebook(notebooks, "01_small_study", "print('before')", "raise ValueError('no such\\nthing')", "print('after')")
     with pytest.raises(StudyFailed) as failed:
-        studies.run("small", str(write_profile(tmp_path)), progress=False)
-    executed = studies.RUNS / "01_small_study__tiny.ipynb"
+        runner.run("small", str(write_profile(tmp_path)), progress=False)
+    executed = runner.RUNS / "01_small_study__tiny.ipynb"
     assert str(failed.value) == (
         f"cell In [4] of 01_small_study.ipynb failed (ValueError: no such); the notebook so far is {executed}, and the samples are kept."
     )
     code = [cell for cell in nbformat.read(executed, 4).cells if cell.cell_type == "code"]
     assert code[2].outputs[0].text == "before\n" and code[3].execution_count == 4 and code[3].outputs[0].output_type == "error"
-    assert code[4].execution_count is None and studies.results(executed) == {}
+    assert code[4].execution_count is None and runner.results(executed) == {}
 
 
 def test_a_kernel_that_dies_is_said_so(notebooks, tmp_path):
     write_notebook(notebooks, "01_small_study", "import os\nos._exit(1)")
     with pytest.raises(StudyFailed, match=r"the kernel of 01_small_study.ipynb died; the samples are kept, run it again to go on"):
-        studies.run("small", str(write_profile(tmp_path)), progress=False)
+        runner.run("small", str(write_profile(tmp_path)), progress=False)
 
 
 # What is committed.
 
 
 def test_every_committed_notebook_is_a_study_of_its_own_name():
-    assert COMMITTED and sorted(studies.available().values()) == COMMITTED
+    assert COMMITTED and sorted(runner.available().values()) == COMMITTED
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
@@ -216,10 +217,10 @@ def test_a_committed_notebook_runs(path, smoke, monkeypatch):
     lab = load_profile(str(smoke))
     if missing := [model.path for model in lab.models if not (ROOT / model.path / "config.json").exists()]:
         pytest.skip(f"{' AND '.join(missing)} NOT THERE, SO {path.name} WAS NOT EXECUTED: train the models with `make nano`")
-    monkeypatch.setattr(studies, "RUNS", smoke.parent / "executed")
+    monkeypatch.setattr(runner, "RUNS", smoke.parent / "executed")
     started = time.time()
-    executed = studies.run(path.stem, str(smoke), progress=False)
-    made = studies.results(executed)
+    executed = runner.run(path.stem, str(smoke), progress=False)
+    made = runner.results(executed)
     assert made["tables"] and made["figures"] and made["provenance"]
     files = [name.replace("{pdf,png}", kind) for name in itertools.chain(*made.values()) for kind in ("pdf", "png")]
     for file in map(Path, files):

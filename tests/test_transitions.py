@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from a2r import grade, transitions
-from a2r.transitions import MOVES, by_state, gallery, move, moves
+from a2r import grade
+from a2r.studies import controls
+from a2r.studies.controls import MOVES, by_state, gallery, move, moves
 
 PROBLEMS = pd.DataFrame({"benchmark": "b", "problem_id": list("pqr"), "question": ["?p", "?q", "?r"], "answer": ["5", "7", "9"]})
 POOL = {"p": "5566", "q": "1234", "r": "9991"}  # a tie, none right, a majority
@@ -30,7 +31,7 @@ def pool() -> pd.DataFrame:
 
 @pytest.fixture
 def table(pool) -> pd.DataFrame:
-    return transitions.transitions(pool, samples(SYNTHESES, "large", numbered=True), PROBLEMS, 4, 1)
+    return controls.transitions(pool, samples(SYNTHESES, "large", numbered=True), PROBLEMS, 4, 1)
 
 
 def test_one_row_a_synthesis(table):
@@ -56,7 +57,7 @@ def test_a_state_and_a_verdict_make_a_move():
 
 def test_saying_nothing_is_no_copy(pool):
     silent = samples(SYNTHESES, "large", numbered=True).assign(text="<think>\ncut off", answer=None, correct=False)
-    assert not transitions.transitions(pool, silent, PROBLEMS, 4, 1).copies.any()
+    assert not controls.transitions(pool, silent, PROBLEMS, 4, 1).copies.any()
 
 
 def test_shares_of_moves_sum_to_one(table):

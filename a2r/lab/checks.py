@@ -6,10 +6,10 @@ import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from a2r.cost import read_prices
 from a2r.engines import automatic, open_engine
 from a2r.errors import UserError
-from a2r.planning import plan
+from a2r.lab.planning import plan
+from a2r.prices import read_prices
 from a2r.problems import read
 from a2r.profiles import Benchmark, Model, Profile
 from a2r.store import Store

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from a2r import stats
-from a2r.metrics import pass_at_k
-from a2r.outcomes import rates
-from a2r.profiles import Profile
-from a2r.stats import Interval
+from a2r.results import stats
+from a2r.results.stats import Interval
 
 UNDEFINED = "undefined"
 
@@ -52,25 +49,6 @@ def by_benchmark(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
     return table[["benchmark", *[c for c in table if c != "benchmark"]]]
 
 
-def reliability(pools: dict[str, pd.DataFrame], syntheses: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """Shares of truncated, failed and answerless samples by role and model, and how many samples that is of."""
-    rows = [{"role": "explorer", "model": m, "references": "", **rates(p), "samples": len(p)} for m, p in pools.items()]
-    rows += [{"role": "synthesizer", "model": s, "references": e, **rates(f), "samples": len(f)} for (e, s), f in syntheses.items()]
-    return pd.DataFrame(rows)
-
-
-def contexts(pools: dict[str, pd.DataFrame], conditions: dict[str, dict[str, pd.DataFrame]], n_paths: int = 4) -> pd.DataFrame:
-    """One row a model and benchmark: Pass@1 as explorer and accuracy under each reference context, as Intervals over problems."""
-    rows = []
-    for model, kinds in conditions.items():
-        for benchmark, pool in pools[model].groupby("benchmark", sort=False):
-            row = {"model": model, "benchmark": benchmark, "Pass@1": stats.interval(pool.groupby("problem_id").correct.mean())}
-            for kind, frame in kinds.items():
-                row[kind] = stats.interval(frame[frame.benchmark == benchmark].groupby("problem_id").correct.mean())
-            rows.append({**row, "n": pool.problem_id.nunique()})
-    return pd.DataFrame(rows)
-
-
 def by_right_references(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
     """A2R@N beside the vote on the same sets, one row a symmetric model and number of right references; Intervals over problems."""
     a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
@@ -84,57 +62,6 @@ def by_right_references(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
-    """One row a pair and control: accuracy of the control and of `method`, their paired difference and p, cost of 1,000 problems.
-
-    Pass@1 and Pass@N of the explorer's pool are added to the controls in `outcomes` (of `controls.outcomes`).
-    """
-    rows = []
-    for (explorer, synthesizer), part in outcomes.groupby(["explorer", "synthesizer"], sort=False):
-        per = part.groupby(["method", "benchmark", "problem_id"], sort=False)[["correct", "cost"]].mean()
-        ours = per.loc[method].correct
-        right = pools[explorer].groupby(["benchmark", "problem_id"], sort=False).correct.agg(["size", "sum"])
-        own = {
-            "Pass@1": right["sum"] / right["size"],
-            f"Pass@{lab.n_paths}": pd.Series(pass_at_k(right["size"], right["sum"], lab.n_paths), index=right.index),
-        }
-        for control in [*own, *(m for m in part.method.unique() if m != method)]:
-            theirs = own[control] if control in own else per.loc[control].correct
-            rows.append(
-                {
-                    **{
-                        "explorer": explorer,
-                        "synthesizer": synthesizer,
-                        "control": control,
-                        "accuracy": stats.interval(theirs.loc[ours.index]),
-                    },
-                    **{"A2R": stats.interval(ours), "A2R − control": stats.interval(ours - theirs.loc[ours.index])},
-                    "cost per 1,000": float("nan") if control in own else 1000 * per.loc[control].cost.mean(),
-                    **{"n": len(ours), "p": stats.paired_test(ours, theirs.loc[ours.index])},
-                }
-            )
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
-
-
-def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int = 4) -> pd.DataFrame:
-    """A2R@N of two synthesizers on the same sets, one row an explorer and one for their mean, with the paired difference and p."""
-    rows = outcomes[outcomes.method == f"A2R@{n_paths}"]
-    wide = rows.pivot_table(index=["benchmark", "problem_id"], columns=["synthesizer", "explorer"], values="correct")
-    pairs = {e: (wide[before, e], wide[after, e]) for e in rows.explorer.unique()}
-    pairs["mean of all"] = (wide[before].mean(axis=1), wide[after].mean(axis=1))
-    table = pd.DataFrame(
-        [
-            {
-                **{"explorer": e, f"{before}": stats.interval(a), f"{after}": stats.interval(b), "difference": stats.interval(b - a)},
-                **{"n": len(a), "p": stats.paired_test(b, a)},
-            }
-            for e, (a, b) in pairs.items()
-        ]
-    )
-    return table.assign(p_holm=stats.holm(table.p))
-
-
 SPENT = [
     *(f"{role} {kind}" for role in ("explorer", "synthesizer") for kind in ("prompt", "cached", "completion")),
     *("cost per 1,000", "Mflops", "seconds", "engine seconds"),
@@ -146,27 +73,6 @@ def spent(outcomes: pd.DataFrame) -> pd.DataFrame:
     means = outcomes.groupby(["explorer", "synthesizer", "method"], sort=False).mean(numeric_only=True).reset_index()
     means = means.assign(**{"cost per 1,000": 1000 * means.cost, "Mflops": means.flops / 1e6 if "flops" in means else float("nan")})
     return means.rename(columns=lambda c: c.replace("_", " "))[["explorer", "synthesizer", "method", *SPENT]]
-
-
-def power(outcomes: pd.DataFrame, n_paths: int, gains: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.1), most: int = 3000) -> pd.DataFrame:
-    """Problems needed for 80% power at p <= .05, one row a gain in points, one column a number of sets; pilot: all of these outcomes.
-
-    The column "at 30 problems" is the power that 30 problems (AIME) with 16 sets have.
-    """
-    a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
-    mine = outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.synthesizer.eq("")]
-    pilot = pd.concat([stats.per_problem(part)[[cons, a2r]] for _, part in mine.groupby("explorer", sort=False) if a2r in set(part.method)])
-    rows = []
-    for gain in gains:
-        try:
-            needed = {
-                f"{k} set{'s' * (k > 1)}": stats.problems_needed(pilot, gain, k, most=most, simulations=200) or f"more than {most}"
-                for k in (1, 4, 16)
-            }
-            rows.append({"gain in points": 100 * gain, **needed, "power at 30 problems": stats.power(pilot, gain, 30, 16)})
-        except ValueError:
-            continue  # the gain does not fit between the pilot's accuracy and 1
-    return pd.DataFrame(rows)
 
 
 def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import torch
 from torch.nn.utils import parametrize
 from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
-from a2r.nano.tokenizer import NUMBERS
+from a2r.training.nano.tokenizer import NUMBERS
 
 # One dial: the hidden width. Depth is fixed; two query heads of 32 per 32 units of width share one key
 # and value head (Qwen3-0.6B has the same ratios), the MLP is three times the width.

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy, rankdata
 
-from a2r import stats
 from a2r.methods import ballot, majority
 from a2r.outcomes import grade
 from a2r.pipeline import Context, cut_sets, explore, synthesize_all
 from a2r.profiles import Profile
+from a2r.results import stats
 
 MEASURES = {
     "answers": "distinct final answers",

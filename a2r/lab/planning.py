@@ -5,9 +5,9 @@ A `smoke` of two problems (`a2r run grid --profile P -p n_problems=2`) turns the
 
 import pandas as pd
 
-from a2r.cost import read_prices
 from a2r.errors import UserError
 from a2r.pipeline import explorer_asks, prepare, synthesizer_asks
+from a2r.prices import read_prices
 from a2r.problems import load_problems
 from a2r.profiles import Profile
 from a2r.store import Store

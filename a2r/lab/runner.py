@@ -39,6 +39,22 @@ def find(study: str) -> Path:
     return by_any[study]
 
 
+def runnable(profile: str) -> list[str]:
+    """All studies but, said in a line, those of trainings that the profile has no records of."""
+    from a2r.studies import stability
+    from a2r.training import rl
+    from a2r.training.nano import family
+
+    chosen = list(available())
+    for study, read in (("nano", family.records), ("rl", rl.read_record), ("stability", stability.stored)):
+        try:
+            read(load_profile(profile, study))
+        except UserError as reason:
+            print(f"{study}: left out, {reason}", file=sys.stderr)
+            chosen.remove(study)
+    return chosen
+
+
 def parameters_of(notebook: Path) -> dict[str, object]:
     """Default values of a notebook's `parameters` cell, by name."""
     cells = nbformat.read(notebook, as_version=4).cells

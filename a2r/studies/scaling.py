@@ -1,11 +1,14 @@
 """N from one pool: the same paths cut into sets of every size."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
-from a2r import stats
 from a2r.outcomes import collect, grade
 from a2r.pipeline import Context, explore, synthesize_all
 from a2r.profiles import Profile
+from a2r.results import stats
+from a2r.results.figures import bars, colour, log_ticks
 
 MOST_SETS = 2  # of each N: more of the small ones would cost most of the study and say little
 
@@ -43,3 +46,34 @@ def table(outcomes: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def cost_curves(table: pd.DataFrame) -> Figure:
+    """Accuracy against cost per 1,000 problems as N grows, one line a pair and method that can be bought."""
+    figure, axes = plt.subplots(figsize=(5.2, 3.3))
+    bought = table[~table.method.str.startswith("Pass@N")]
+    styles = dict(zip(bought.explorer.unique(), ("-", "--", ":", "-."), strict=False))
+    for (explorer, synthesizer, method), part in bought.groupby(["explorer", "synthesizer", "method"], sort=False):
+        part = part.sort_values("N")
+        name = f"{method}: {explorer}" if method.startswith("Cons") else f"{method}: {explorer} → {synthesizer}"
+        if name in [t.get_label() for t in axes.containers]:
+            continue
+        x, y = [v.estimate for v in part.cost], [v.estimate for v in part.accuracy]
+        axes.errorbar(
+            x,
+            y,
+            yerr=bars(list(part.accuracy)),
+            marker="o",
+            markersize=4,
+            linewidth=1.2,
+            elinewidth=0.9,
+            capsize=2,
+            color=colour(method),
+            linestyle=styles[explorer],
+            label=name,
+        )
+        axes.annotate(f"N={part.N.iloc[-1]}", (x[-1], y[-1]), (4, 3), textcoords="offset points", fontsize="x-small")
+    log_ticks(axes)
+    axes.set(xlabel="cost of 1,000 problems (log scale)", ylabel="accuracy")
+    axes.legend(fontsize="x-small", loc="best")
+    return figure

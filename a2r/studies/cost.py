@@ -1,56 +1,13 @@
-"""Money and FLOPs of samples, from a dated price table (data/prices.csv).
+"""What a pair costs: accuracy against cost, its front, and pairs against single models (claim C3)."""
 
-Columns of the table: model, input, cached_input, output (per million tokens; an empty cached_input is
-charged as input), currency, source, date. Every token that was spent counts, those of failed and
-truncated samples too.
-"""
-
-from pathlib import Path
-
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from a2r import stats
-from a2r.errors import UserError
-from a2r.profiles import ROOT, Profile
-
-COLUMNS = ["model", "input", "cached_input", "output", "currency", "source", "date"]
-
-
-def read_prices(path: str | Path) -> pd.DataFrame:
-    """The price table, one row a model. Raises UserError for a missing file or column, or a model priced twice."""
-    path = ROOT / path
-    if not path.exists():
-        raise UserError(f"there is no price table {path}; make one with the columns {', '.join(COLUMNS)}.")
-    prices = pd.read_csv(path, comment="#")
-    if missing := [c for c in COLUMNS if c not in prices]:
-        raise UserError(f"the price table {path} has no column '{missing[0]}'; it needs {', '.join(COLUMNS)}.")
-    if prices.model.duplicated().any():
-        raise UserError(f"the price table {path} prices {prices.model[prices.model.duplicated()].iloc[0]} twice; keep one row.")
-    for column in ("input", "output"):
-        if len(bad := prices[pd.to_numeric(prices[column], errors="coerce").isna()]):
-            raise UserError(f"the price table {path} has no number under '{column}' for {bad.model.iloc[0]}; fill it in (0 if it is free).")
-    return prices.set_index("model").assign(cached_input=lambda p: p.cached_input.fillna(p.input))
-
-
-def price(samples: pd.DataFrame, prices: pd.DataFrame) -> pd.Series:
-    """Cost of each sample in the table's currency. Raises UserError for a model that has no price."""
-    if missing := sorted(set(samples.model) - set(prices.index)):
-        raise UserError(f"the price table has no row for {missing[0]}; add one, or set another table with 'prices'.")
-    p = prices.loc[samples.model].reset_index(drop=True)
-    s = samples.reset_index(drop=True)
-    fresh = s.prompt_tokens - s.cached_tokens
-    cost = (fresh * p.input + s.cached_tokens * p.cached_input + s.completion_tokens * p.output) / 1e6
-    return pd.Series(cost.to_numpy(float), index=samples.index, name="cost")
-
-
-def flops(outcomes: pd.DataFrame, lab: Profile) -> pd.Series:
-    """2 x active parameters x computed tokens of each row of outcomes; nan where the profile gives no parameter count."""
-    parameters = {m.name: m.parameters for m in lab.models} | {"": 0.0}
-    total = 0.0
-    for role in ("explorer", "synthesizer"):
-        tokens = outcomes[f"{role}_prompt"] - outcomes[f"{role}_cached"] + outcomes[f"{role}_completion"]
-        total = total + 2 * outcomes[role].map(parameters).astype(float) * tokens
-    return total
+from a2r.profiles import Profile
+from a2r.results import stats
+from a2r.results.figures import bars, colour, log_ticks
 
 
 def front(points: pd.DataFrame, cost: str = "cost", value: str = "correct") -> pd.Series:
@@ -100,7 +57,7 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
 
 
 def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
-    """One row a method and pair for `plots.cost_front`: label, family, correct and cost (of 1,000 problems) as Intervals, front."""
+    """One row a method and pair for `cost_front`: label, family, correct and cost (of 1,000 problems) as Intervals, front."""
     rows = []
     kept = outcomes[outcomes.method != f"Pass@{lab.n_paths}"]  # an oracle, nobody can buy it
     for (explorer, synthesizer, method), part in kept.groupby(["explorer", "synthesizer", "method"], sort=False):
@@ -118,3 +75,38 @@ def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     estimates = pd.DataFrame({c: [v.estimate for v in table[c]] for c in ("correct", "cost")})
     return table.assign(front=front(estimates))
+
+
+def cost_front(points: pd.DataFrame, currency: str) -> Figure:
+    """Accuracy against cost per 1,000 problems with intervals in both directions; the non-dominated front is joined and named.
+
+    `points`: label, family (a method as in `colour`), correct and cost as Intervals, front (bool).
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 3.9))
+    for family, part in points.groupby("family", sort=False):
+        x, y = ([v.estimate for v in part[c]] for c in ("cost", "correct"))
+        axes.errorbar(
+            x,
+            y,
+            xerr=bars(list(part.cost)),
+            yerr=bars(list(part.correct)),
+            fmt={"Pass@1": "s", "Cons": "D"}.get(family, "o"),
+            markersize=4.5,
+            elinewidth=0.8,
+            color=colour(family),
+            label=family,
+            alpha=0.9,
+        )
+    best = points[points.front].assign(x=lambda p: [v.estimate for v in p.cost]).sort_values("x")
+    heights = [v.estimate for v in best.correct]
+    axes.step(best.x, heights, where="post", color="#333333", linewidth=0.9, linestyle=":", label="front", zorder=1)
+    lift, before = 0, -1.0
+    for row in best.itertuples():
+        at = (row.cost.estimate, row.correct.high)
+        lift = lift + 1 if at[1] - before < 0.08 else 0  # neighbours of one height would write over each other
+        before = at[1]
+        axes.annotate(row.label, at, (-3, 3 + 8 * lift), textcoords="offset points", fontsize=6.5, ha="right", va="bottom")
+    log_ticks(axes)
+    axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.22), yticks=np.linspace(0, 1, 6))
+    axes.legend(fontsize="small", loc="lower right")  # above 1 is room for labels
+    return figure

@@ -5,13 +5,17 @@
 An E x S grid costs E pools and E*S syntheses of every set, never E*S pools (`generations`).
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
 
-from a2r import stats
 from a2r.outcomes import grade
 from a2r.pipeline import Context, explore, synthesize_all
 from a2r.profiles import Profile
+from a2r.results import stats
+from a2r.results.figures import bars
 
 Pools = dict[str, pd.DataFrame]
 Syntheses = dict[tuple[str, str], pd.DataFrame]
@@ -91,3 +95,72 @@ def decomposition(outcomes: pd.DataFrame, n_paths: int = 4, method: str = "A2R")
     names = parts(*[np.zeros(1)] * len(columns))
     rows = [{"quantity": name, "value": stats.interval(columns, lambda *m, name=name: parts(*m)[name]), "n": n} for name in names]
     return pd.DataFrame(rows)
+
+
+def cells(outcomes: pd.DataFrame, method: str) -> dict[tuple[str, str], stats.Interval]:
+    """Accuracy of `method` by (explorer, synthesizer), as Intervals over problems, in the order of the outcomes."""
+    rows = outcomes[outcomes.method == method]
+    return {
+        pair: stats.interval(part.groupby(["benchmark", "problem_id"]).correct.mean())
+        for pair, part in rows.groupby(["explorer", "synthesizer"], sort=False)
+    }
+
+
+def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
+    """A2R@N of every explorer (rows) and synthesizer (columns) with intervals, beside each explorer's Pass@1 and Cons@N."""
+    a2r = cells(outcomes, f"A2R@{n_paths}")
+    explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
+    own = {m: cells(outcomes, m) for m in ("Pass@1", f"Cons@{n_paths}")}
+    left = [[own[m][e, ""] for m in own] for e in explorers]
+    right = [[a2r[e, s] for s in synthesizers] for e in explorers]
+    figure, panels = plt.subplots(
+        1, 2, figsize=(2.6 + 1.05 * len(synthesizers), 1.3 + 0.55 * len(explorers)), width_ratios=[2, len(synthesizers)]
+    )
+    for axes, block, names in zip(panels, (left, right), (list(own), synthesizers), strict=True):
+        text = [[f"{100 * e.estimate:.0f}\n[{100 * e.low:.0f}, {100 * e.high:.0f}]" for e in row] for row in block]
+        values = [[100 * e.estimate for e in row] for row in block]
+        sns.heatmap(
+            values, annot=text, fmt="", vmin=0, vmax=100, cmap="crest", cbar=False, ax=axes, linewidths=1.5, annot_kws={"fontsize": 7}
+        )
+        axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=0, fontsize="small")
+        axes.set_yticks(np.arange(len(explorers)) + 0.5, explorers if axes is panels[0] else [], rotation=0, fontsize="small")
+        axes.tick_params(length=0)
+    panels[0].set(ylabel="explorer", title="the explorer's own")
+    panels[1].set(xlabel="synthesizer", title=f"A2R@{n_paths} (percent, 95% interval)")
+    return figure
+
+
+def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int, trained: dict[str, str] | None = None) -> Figure:
+    """A2R@N against the size of one role, a line for each model in the other; left synthesizer size, right explorer size.
+
+    `trained` synthesizers (RL model -> its base) are open diamonds beside their base on the left, dashed lines on the right.
+    """
+    a2r, trained = cells(outcomes, f"A2R@{n_paths}"), trained or {}
+    explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
+    plain = [s for s in synthesizers if s not in trained]
+    shades = dict(zip(plain, sns.color_palette("flare", len(plain)), strict=True))
+    shades |= {s: shades.get(base, "#333333") for s, base in trained.items()}
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True)
+
+    def draw(axes: plt.Axes, names: list[str], values: list[stats.Interval], shift: float, **look) -> None:
+        x, y = [sizes[name] * shift for name in names], [v.estimate for v in values]
+        axes.errorbar(x, y, yerr=bars(values), linewidth=1.2, elinewidth=0.9, capsize=2, **{"marker": "o", "markersize": 4, **look})
+
+    for k, (e, shade) in enumerate(zip(explorers, sns.color_palette("flare", len(explorers)), strict=True)):
+        shift = 1 + 0.025 * (k - (len(explorers) - 1) / 2)
+        draw(panels[0], plain, [a2r[e, s] for s in plain], shift, color=shade, label=e)
+        for s in trained.keys() & set(synthesizers):
+            draw(panels[0], [s], [a2r[e, s]], 1.12 * shift, color=shade, linestyle="", marker="D", markerfacecolor="white")
+    for k, s in enumerate(synthesizers):
+        shift = 1 + 0.025 * (k - (len(synthesizers) - 1) / 2)
+        look = {"linestyle": "--", "marker": "D", "markerfacecolor": "white"} if s in trained else {}
+        draw(panels[1], explorers, [a2r[e, s] for e in explorers], shift, color=shades[s], label=s, **look)
+    for axes, names in zip(panels, (plain, explorers), strict=True):
+        axes.set_xscale("log")
+        axes.set_xticks([sizes[name] for name in names], names, fontsize="small", rotation=30, ha="right", rotation_mode="anchor")
+        axes.minorticks_off()
+    panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(-0.02, 1.02))
+    panels[1].set(xlabel="explorer (by parameters)")
+    for axes, title in zip(panels, ("one line per explorer", "one line per synthesizer"), strict=True):
+        axes.legend(title=title, fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure

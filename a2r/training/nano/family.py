@@ -1,4 +1,4 @@
-"""`python -m a2r.nano.family`: make the embedded family again from its seed, problems included.
+"""`python -m a2r.training.nano.family`: make the embedded family again from its seed, problems included.
 
 Two sizes are trained at a time, one thread each: at these sizes that is faster than one with two
 threads. An interrupted run goes on where it stopped (state under runs/nano).
@@ -25,12 +25,12 @@ from a2r.answers import answer_component, equivalent, extract
 from a2r.engines import Request, Sampling
 from a2r.engines.local import TransformersEngine
 from a2r.errors import UserError
-from a2r.nano import model as nano_model
-from a2r.nano import tokenizer as nano_tokenizer
-from a2r.nano import train
-from a2r.nano.tasks import LEVELS, draw, generate
 from a2r.profiles import ROOT, Profile
 from a2r.prompts import explorer_messages
+from a2r.training.nano import model as nano_model
+from a2r.training.nano import tokenizer as nano_tokenizer
+from a2r.training.nano import train
+from a2r.training.nano.tasks import LEVELS, draw, generate
 
 MODELS, PROBLEMS = ROOT / "data" / "models", ROOT / "data" / "problems"
 TEST_PROBLEMS = {"math": 400, "code": 200, "logic": 200}
@@ -160,7 +160,7 @@ def export(sizes: list[str], work: Path, models: Path, seed: int) -> None:
                 "date": time.strftime("%Y-%m-%d"),
                 "python": platform.python_version(),
                 "torch": torch.__version__,
-                "command": " ".join(["python -m a2r.nano.family", *sys.argv[1:]]),
+                "command": " ".join(["python -m a2r.training.nano.family", *sys.argv[1:]]),
             },
         }
         (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -204,7 +204,7 @@ pipeline_tag: text-generation
 
 A Qwen3-architecture model of {record["parameters"]:,} parameters ({nano_model.LAYERS} layers, hidden width
 {nano_model.FAMILY[record["name"]]}), trained from random weights to stand for a reasoning model in experiments with A2R. It plays
-both roles, explorer and synthesizer, on the problems of `a2r.nano.tasks` (math: a three-digit counter; code: a traced program;
+both roles, explorer and synthesizer, on the problems of `a2r.training.nano.tasks` (math: a three-digit counter; code: a traced program;
 logic: the badge that fits every clue), and knows nothing else.
 
 | | |

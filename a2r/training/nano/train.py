@@ -26,8 +26,8 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from a2r import prompts
-from a2r.nano import model as nano_model
-from a2r.nano.tasks import Problem, Work, draw, multiplier
+from a2r.training.nano import model as nano_model
+from a2r.training.nano.tasks import Problem, Work, draw, multiplier
 
 Example = tuple[str, str]  # prompt with generation mark, completion
 CHUNK = 512  # examples drawn at a time; a resumed training starts at the last chunk

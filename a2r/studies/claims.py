@@ -11,14 +11,16 @@ What the paper reports stands beside it only where it is known (arXiv 2509.22044
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from a2r import stats
-from a2r.grid import decomposition
 from a2r.profiles import Profile
-from a2r.stats import Interval
+from a2r.results import stats
+from a2r.results.stats import Interval
+from a2r.studies.grid import decomposition
 
 SUPPORTED, CONTRADICTED, UNRESOLVED, NOT_RUN = "supported", "contradicted", "not resolved", "not run"
 
@@ -180,3 +182,40 @@ def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
                 verdict = f"{NOT_RUN} (no {lacking.args[0]} in {claim.needs})"
         rows.append({**row, "value": value, "n": value.n, "verdict": verdict})
     return pd.DataFrame(rows)
+
+
+VERDICTS = {"supported": "#029e73", "contradicted": "#d55e00", "not resolved": "#8c8c8c"}
+
+
+def draw_scorecard(table: pd.DataFrame) -> Figure:
+    """The claims' scorecard: statistic less its threshold in half widths of its interval, so that all share one axis.
+
+    Beyond `edge` half widths there is an arrow.
+    """
+    edge = 6
+    figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.32 * len(table)))
+    for i, row in enumerate(table.to_dict("records")):
+        v, verdict = row["value"], row["verdict"]
+        side, threshold = row["rule"].split()[-2:]
+        if np.isnan(v.low):
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            axes.annotate(verdict.replace("_", " "), (0, i), fontsize="x-small", va="center", ha="center", color="#666666", bbox=box)
+            continue
+        half = max((v.high - v.low) / 2, 1e-12)
+        e, low, high = ((x - float(threshold)) / half * (1 if side == "above" else -1) for x in v[:3])
+        if abs(e) > edge:
+            axes.plot([np.sign(e) * edge], [i], marker=">" if e > 0 else "<", color=VERDICTS[verdict], markersize=7)
+            continue
+        axes.plot([low, high], [i, i], color=VERDICTS[verdict], linewidth=2.2, solid_capstyle="butt")
+        axes.plot([e], [i], "o", color=VERDICTS[verdict], markersize=5)
+    axes.axvline(0, color="#333333", linewidth=0.8, zorder=1)
+    axes.set_yticks(range(len(table)), [f"{r.id}  {r.claim}" for r in table.itertuples()], fontsize="small")
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(-edge - 0.6, edge + 0.6))
+    axes.set_xlabel(
+        "distance from the rule's threshold, in half widths\nof the 95% interval (right: as the paper claims)", fontsize="small"
+    )
+    axes.grid(axis="x", alpha=0.35)
+    axes.grid(axis="y", visible=False)
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=v) for v, c in VERDICTS.items()]
+    axes.legend(handles=handles, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
+    return figure

@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 
 from a2r.errors import UserError
+from a2r.lab.runner import RUNS, available, results
 from a2r.profiles import ROOT, load_profile
-from a2r.studies import RUNS, available, results
 
 REPORTS = ROOT / "runs" / "reports"
 FIRST = "claims"

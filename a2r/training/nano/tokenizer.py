@@ -14,7 +14,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from a2r import prompts
-from a2r.nano.tasks import DOMAINS, LEVELS, generate
+from a2r.training.nano.tasks import DOMAINS, LEVELS, generate
 
 PIECE = r"\\boxed\{|\([a-i]\) |[A-Za-z]+ ?|1000|\d{3}|\d|\.?\n+|[^\sA-Za-z\d] ?|\s"
 NUMBERS = [f"{n:03d}" for n in range(1000)]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from a2r import plots, tables
 from a2r.profiles import ROOT, Profile
+from a2r.results import figures, tables
 
 PACKAGES = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "seaborn", "papermill", "math-verify")
 
@@ -32,7 +32,7 @@ class Study:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
-        plots.style()
+        figures.style()
         pd.set_option("display.max_colwidth", None, "display.max_rows", None)  # the report is read from paper, where nothing unfolds
 
     def table(self, table: pd.DataFrame, name: str) -> None:

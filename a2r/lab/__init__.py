@@ -1,0 +1,1 @@
+"""The lab: running studies, plans, checks, the report."""

@@ -1,0 +1,334 @@
+"""What A2R is compared with besides the vote, and what a synthesizer did with a set.
+
+Other reference contexts for the same sets, choosing only, more votes for the money. A reference context is a `components`
+argument of `a2r.synthesize`: it takes the paths of one set (samples rows) and returns the texts that are shown as references.
+
+From references to synthesis, a move is one of
+
+rescues    right although no reference is
+selects    right where the right answer does not win the vote alone (a minority, or a tie)
+keeps      right where it does
+loses      wrong although at least one reference is right
+misses     wrong, as all references are
+"""
+
+import random
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from a2r.answers import answer_component, extract
+from a2r.methods import ballot, explorer_state, majority
+from a2r.metrics import pass_at_k
+from a2r.outcomes import STATES, grade
+from a2r.outcomes import outcomes as baselines
+from a2r.pipeline import Context, cut_sets, derive_seed, explore, synthesize_all
+from a2r.prices import price
+from a2r.profiles import Profile
+from a2r.results import stats
+from a2r.results.figures import bars
+
+Components = Callable[[pd.DataFrame], list[str]]
+
+
+def none(paths: pd.DataFrame) -> list[str]:
+    """No references: the synthesizer's own accuracy in its own prompt."""
+    return []
+
+
+def repeated(paths: pd.DataFrame) -> list[str]:
+    """The first path N times: N references that agree without knowing more than one."""
+    return [answer_component(paths.text.iloc[0])] * len(paths)
+
+
+def finals(paths: pd.DataFrame) -> list[str]:
+    """Final answers without their work."""
+    return [f"\\boxed{{{answer}}}" if (answer := extract(text)) is not None else "" for text in paths.text]
+
+
+def traces(paths: pd.DataFrame) -> list[str]:
+    """Whole outputs, thinking included, instead of answer components."""
+    return [text.replace("<think>", "").replace("</think>", "").strip() for text in paths.text]
+
+
+def shuffled(paths: pd.DataFrame) -> list[str]:
+    """The same references rotated by a place that the problem decides: another order than A2R's."""
+    texts = [answer_component(text) for text in paths.text]
+    turn = 1 + derive_seed(paths.problem_id.iloc[0], "shuffled") % max(1, len(texts) - 1)
+    return texts[turn:] + texts[:turn]
+
+
+def foreign(pool: pd.DataFrame, n_paths: int, n_sets: int) -> Components:
+    """References of the next problem of the same benchmark: what misleading references cost."""
+    sets = {key: paths for key, paths in cut_sets(pool, n_paths, n_sets).groupby(["problem_id", "set"], sort=False)}
+    other = {}
+    for _, ids in pool.groupby("benchmark", sort=False).problem_id:
+        order = ids.drop_duplicates().tolist()
+        other.update(zip(order, order[1:] + order[:1], strict=True))
+
+    def components(paths: pd.DataFrame) -> list[str]:
+        first = paths.iloc[0]
+        return [answer_component(text) for text in sets[other[first.problem_id], first["set"]].text]
+
+    return components
+
+
+# Method names of the contexts in outcomes.
+CONTEXTS = {
+    "references": "A2R",
+    "none": "Alone",
+    "shuffled": "Shuffled",
+    "repeated": "Repeated",
+    "foreign": "Foreign",
+    "finals": "Finals",
+    "traces": "Traces",
+}
+
+
+def contexts(
+    lab: Profile, model: str, problems: pd.DataFrame, pool: pd.DataFrame, kinds: tuple[str, ...] = tuple(CONTEXTS)
+) -> dict[str, pd.DataFrame]:
+    """Graded syntheses of `model` on the sets of `pool`, by reference context: as A2R has it ("references"), and under each control."""
+    make = {"none": none, "shuffled": shuffled, "repeated": repeated, "finals": finals, "traces": traces}
+    make["foreign"] = foreign(pool, lab.n_paths, lab.n_sets)
+    made = synthesize_all(lab, model, problems, [Context(pool, kind * (kind != "references"), make.get(kind)) for kind in kinds])
+    return {kind: grade(frame, problems) for kind, frame in zip(kinds, made, strict=True)}
+
+
+def pairs(lab: Profile) -> list[tuple[str, str]]:
+    """The pairs that are studied unless others are named: every symmetric model, and the profile's A2R-Efficient."""
+    return list(dict.fromkeys([*((m, m) for m in lab.symmetric), lab.efficient[:2]]))
+
+
+def pool(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame:
+    """The explorer's graded pool: at least twice N paths a problem, so that there are enough for the votes that A2R's cost buys."""
+    return grade(explore(lab, explorer, problems, lab.n_paths * max(2, lab.n_sets)), problems)
+
+
+def at_synthesis_temperature(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame | None:
+    """The explorer's graded pool at the temperature of the syntheses (None where it is its own): A2R's baselines have the same choice."""
+    temperature = lab.sampling_of(explorer, "synthesizer").temperature
+    if temperature == lab.sampling_of(explorer).temperature:
+        return None
+    return grade(explore(lab.with_(temperature=temperature), explorer, problems, lab.n_paths * lab.n_sets), problems)
+
+
+def outcomes(
+    lab: Profile,
+    problems: pd.DataFrame,
+    pool: pd.DataFrame,
+    kinds: dict[str, pd.DataFrame],
+    moves: pd.DataFrame,
+    prices: pd.DataFrame,
+    cooler: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """The controls of one pair as outcomes (benchmark, problem_id, explorer, synthesizer, set, method, correct, cost).
+
+    Methods: one a context ("A2R@4", "Alone@1", "Foreign@4", ...), "Selection@N" (`selection` of `transitions`: what the same
+    syntheses score if they may only choose among their references), "Cons@k" with the k whose cost is nearest to A2R's, and, given
+    the pool `at_synthesis_temperature`, "Pass@1 at T=..." and "Cons@N at T=..." of it.
+    """
+    n, explorer = lab.n_paths, "+".join(dict.fromkeys(pool.model))
+    paid = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(["problem_id", "set"]).cost.sum()
+    frames = []
+    for kind, graded in kinds.items():
+        name = "Alone@1" if kind == "none" else f"{CONTEXTS[kind]}@{n}"
+        at = pd.MultiIndex.from_frame(graded[["problem_id", "set"]])
+        cost = price(graded, prices).to_numpy() + (0 if kind == "none" else paid.loc[at].to_numpy())
+        frames.append(graded.assign(method=name, cost=cost, synthesizer=graded.model))
+    frames.append(moves.assign(method=f"Selection@{n}", cost=frames[0].cost.to_numpy(), correct=moves.selection, synthesizer=moves.model))
+    table = pd.concat(frames, ignore_index=True).assign(explorer=explorer)
+    columns = ["benchmark", "problem_id", "explorer", "synthesizer", "set", "method", "correct", "cost"]
+    table = table.astype({"correct": float})[columns]
+    votes = matched_votes(lab, problems, pool, table[table.method == f"A2R@{n}"].cost.mean(), prices)
+    if cooler is not None:
+        suffix = f" at T={lab.sampling_of(explorer, 'synthesizer').temperature:g}"
+        base = baselines(problems, cooler, prices, n_paths=n, n_sets=lab.n_sets)
+        votes = pd.concat([votes, base[base.method.isin(["Pass@1", f"Cons@{n}"])].assign(method=lambda b: b.method + suffix)])
+    return pd.concat([table, votes.assign(synthesizer=table.synthesizer.iloc[0])], ignore_index=True)[columns]
+
+
+def matched_votes(lab: Profile, problems: pd.DataFrame, pool: pd.DataFrame, cost: float, prices: pd.DataFrame) -> pd.DataFrame:
+    """Cons@k on sets of k paths of the pool, with the k whose cost is nearest to `cost` per problem (at most the pool's size)."""
+    pool = pool.assign(cost=price(pool, prices))
+    size = int(pool.groupby("problem_id").size().min())
+    k = min(size, max(1, round(cost / pool.cost.mean())))
+    gold = problems.set_index("problem_id").answer
+    rows = [
+        {
+            **{"benchmark": benchmark, "problem_id": problem_id, "set": number, "explorer": paths.model.iloc[0]},
+            **{"method": f"Cons@{k}", "correct": majority(paths.answer.tolist(), gold[problem_id]), "cost": paths.cost.sum()},
+        }
+        for (benchmark, problem_id, number), paths in cut_sets(pool, k, size // k).groupby(["benchmark", "problem_id", "set"], sort=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
+    """One row a pair and control: accuracy of the control and of `method`, their paired difference and p, cost of 1,000 problems.
+
+    Pass@1 and Pass@N of the explorer's pool are added to the controls in `outcomes` (of `controls.outcomes`).
+    """
+    rows = []
+    for (explorer, synthesizer), part in outcomes.groupby(["explorer", "synthesizer"], sort=False):
+        per = part.groupby(["method", "benchmark", "problem_id"], sort=False)[["correct", "cost"]].mean()
+        ours = per.loc[method].correct
+        right = pools[explorer].groupby(["benchmark", "problem_id"], sort=False).correct.agg(["size", "sum"])
+        own = {
+            "Pass@1": right["sum"] / right["size"],
+            f"Pass@{lab.n_paths}": pd.Series(pass_at_k(right["size"], right["sum"], lab.n_paths), index=right.index),
+        }
+        for control in [*own, *(m for m in part.method.unique() if m != method)]:
+            theirs = own[control] if control in own else per.loc[control].correct
+            rows.append(
+                {
+                    **{
+                        "explorer": explorer,
+                        "synthesizer": synthesizer,
+                        "control": control,
+                        "accuracy": stats.interval(theirs.loc[ours.index]),
+                    },
+                    **{"A2R": stats.interval(ours), "A2R − control": stats.interval(ours - theirs.loc[ours.index])},
+                    "cost per 1,000": float("nan") if control in own else 1000 * per.loc[control].cost.mean(),
+                    **{"n": len(ours), "p": stats.paired_test(ours, theirs.loc[ours.index])},
+                }
+            )
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
+
+
+def differences(table: pd.DataFrame) -> Figure:
+    """A2R minus each control in points, one panel a pair, controls as rows; columns as in `against` and `pair`."""
+    pairs, controls = list(table.pair.unique()), list(dict.fromkeys(table.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True)))
+    figure, panels = plt.subplots(
+        1, len(pairs), figsize=(1.6 + 1.75 * len(pairs), 0.9 + 0.27 * len(controls)), sharey=True, sharex=True, squeeze=False
+    )
+    for axes, pair in zip(panels[0], pairs, strict=True):
+        part = table[table.pair == pair]
+        for control, v in zip(part.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True), part["A2R − control"], strict=True):
+            shade = "#0173b2" if control.startswith("Cons") else "#8c8c8c" if control.startswith("Pass@") else "#d55e00"
+            e = stats.Interval(*(100 * x for x in v[:3]), v.n)
+            axes.errorbar(
+                [e.estimate], [controls.index(control)], xerr=bars([e]), fmt="o", markersize=4, elinewidth=1.1, capsize=2, color=shade
+            )
+        axes.axvline(0, color="#333333", linewidth=0.8)
+        axes.set_title(pair.replace(" → ", "\n→ ") if len(set(pair.split(" → "))) > 1 else pair.split(" → ")[0], fontsize="small")
+        axes.grid(axis="x", alpha=0.35)
+        axes.grid(axis="y", visible=False)
+    panels[0][0].set_yticks(range(len(controls)), controls, fontsize="small")
+    panels[0][0].set_ylim(len(controls) - 0.5, -0.5)
+    figure.supxlabel("A2R − control (points)", fontsize="medium")
+    return figure
+
+
+MOVES = ("rescues", "selects", "keeps", "loses", "misses")
+
+
+def transitions(pool: pd.DataFrame, syntheses: pd.DataFrame, problems: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
+    """One row a graded synthesis over the sets of a graded pool.
+
+    Columns beside the sample's own: `state` of the set, `right` references, `move`, `copies` (its answer component is a
+    reference's), `in references` (its answer is one of theirs), `selection` (0..1, correct if it may only choose: its own
+    answer where a reference has it too, else the vote).
+    """
+    gold = problems.set_index("problem_id").answer
+    sets = {
+        key: (
+            explorer_state(s.correct.tolist(), s.answer.tolist()),
+            int(s.correct.sum()),
+            s.answer.tolist(),
+            {answer_component(t) for t in s.text},
+        )
+        for key, s in cut_sets(pool, n_paths, n_sets).groupby(["problem_id", "set"], sort=False)
+    }
+    rows = []
+    for s in syntheses.itertuples():
+        state, right, answers, components = sets[s.problem_id, s.set]
+        said = answer_component(s.text)
+        joined = ballot([*answers, s.answer])
+        own = next((voters for voters in joined.values() if len(answers) in voters), [])
+        known = len(own) > 1
+        rows.append(
+            {
+                **{"state": state, "right": right, "move": move(state, bool(s.correct)), "copies": said != "" and said in components},
+                **{"in references": known, "selection": float(s.correct) if known else majority(answers, gold[s.problem_id])},
+            }
+        )
+    return syntheses.reset_index(drop=True).join(pd.DataFrame(rows))
+
+
+def move(state: str, correct: bool) -> str:
+    """What a synthesis did, from its set's explorer state and whether it is right."""
+    if correct:
+        return {"none": "rescues", "minority": "selects", "tie": "selects"}.get(state, "keeps")
+    return "misses" if state == "none" else "loses"
+
+
+def by_state(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a (explorer, synthesizer, state): accuracy, copy rate and the rate of copied wrong answers, as Intervals over problems."""
+    rows = []
+    for (explorer, model), pair in table.groupby(["explorer", "model"], sort=False):
+        for state in STATES:
+            if len(part := pair[pair.state == state]):
+                per = part.assign(wrong_copy=part.copies & ~part.correct).groupby(["benchmark", "problem_id"])
+                means = per[["correct", "copies", "wrong_copy", "in references"]].mean()
+                rows.append(
+                    {
+                        **{"explorer": explorer, "synthesizer": model, "state": state, "sets": len(part), "n": len(means)},
+                        **{"right": stats.interval(means.correct), "copies a reference": stats.interval(means["copies"])},
+                        "copies a wrong one": stats.interval(means.wrong_copy),
+                        "answer among the references": stats.interval(means["in references"]),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def moves(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of every move among all syntheses of a pair, as Intervals over problems; one row a (explorer, synthesizer)."""
+    rows = []
+    for (explorer, model), pair in table.groupby(["explorer", "model"], sort=False):
+        dummies = pd.get_dummies(pd.Categorical(pair.move, categories=MOVES)).astype(float).set_index(pair.index)
+        means = dummies.groupby([pair.benchmark, pair.problem_id]).mean()
+        rows.append({"explorer": explorer, "synthesizer": model, **{m: stats.interval(means[m]) for m in MOVES}, "n": len(means)})
+    return pd.DataFrame(rows)
+
+
+def gallery(table: pd.DataFrame, pool: pd.DataFrame, problems: pd.DataFrame, n_paths: int, n_sets: int, seed: int = 0) -> str:
+    """One real synthesis of every move that occurs, drawn by `seed`, with its problem and references, as text."""
+    sets = cut_sets(pool, n_paths, n_sets)
+    shown = []
+    for m in MOVES:
+        found = table[table.move == m]
+        if found.empty:
+            continue
+        s = found.iloc[random.Random(f"gallery/{seed}/{m}").randrange(len(found))]
+        problem = problems[problems.problem_id == s.problem_id].iloc[0]
+        paths = sets[(sets.problem_id == s.problem_id) & (sets["set"] == s["set"])]
+        references = "\n".join(
+            f"[{k}] {'right' if right else 'wrong'}: {' '.join(answer_component(text).split())}"
+            for k, (text, right) in enumerate(zip(paths.text, paths.correct, strict=True), 1)
+        )
+        shown.append(
+            f"=== {m}: {s.explorer} -> {s.model}, state '{s.state}'{', copies a reference' if s.copies else ''}\n"
+            f"{problem.question}\nanswer {problem.answer}\n--- references\n{references}\n--- synthesis\n{s.text.strip()}\n"
+        )
+    return "\n".join(shown)
+
+
+def draw_moves(table: pd.DataFrame) -> Figure:
+    """Stacked bars: the share of every move, one bar a pair; numbers in the table, so the figure shows shares alone."""
+    shades = dict(zip(MOVES, ("#029e73", "#78c8a8", "#c8c8c8", "#d55e00", "#f0b48c"), strict=True))
+    figure, axes = plt.subplots(figsize=(1.6 + 0.85 * len(table), 3.0))
+    bottom = np.zeros(len(table))
+    for m in MOVES:
+        share = np.array([v.estimate for v in table[m]])
+        axes.bar(range(len(table)), share, 0.7, bottom=bottom, color=shades[m], label=m, linewidth=0)
+        bottom += share
+    names = [r.explorer if r.explorer == r.synthesizer else f"{r.explorer}\n→ {r.synthesizer}" for r in table.itertuples()]
+    axes.set_xticks(range(len(table)), names, fontsize="small")
+    axes.set(ylabel="share of syntheses", ylim=(0, 1))
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+    return figure

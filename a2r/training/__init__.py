@@ -1,0 +1,1 @@
+"""Training: RL of the synthesizer, and (nano) the embedded family."""
