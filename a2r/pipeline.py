@@ -35,6 +35,7 @@ class Ask:
     set: int = -1
     explorer: str = ""
     condition: str = ""
+    scored: str = ""  # of a scorer: the text whose likelihood is asked for
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,23 @@ def synthesize_all(profile: Profile, synthesizer: str, problems: pd.DataFrame, c
     return [samples[end - size : end].reset_index(drop=True) for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)]
 
 
+def likelihood(profile: Profile, scorer: str, problems: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
+    """How likely another model finds each path of `pool`, given the explorer's prompt: one prefill a path, nothing written.
+
+    Returns a samples frame, a row a path in the pool's order, its numbers in the columns `logprob_*`. A path that failed, and so
+    has no text, has no likelihood either (null) and is not asked for.
+    """
+    model, questions = profile.model(scorer), problems.set_index("problem_id")
+    asks = []
+    for path in pool[pool.text != ""].itertuples():
+        problem = questions.loc[path.problem_id]
+        text = path.text.removeprefix("<think>\n") if model.opened else path.text
+        messages = tuple(prompts.explorer_messages(problem.question))
+        asks.append(Ask(problem.benchmark, path.problem_id, messages, range(1), path.set, path.model, scored=text))
+    scores = ask(profile, scorer, "scorer", asks)
+    return scores.set_index(pool.index[pool.text != ""]).reindex(pool.index)
+
+
 def explorer_asks(problems: pd.DataFrame, n: int) -> list[Ask]:
     """What stage 1 asks for."""
     return [Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question)), range(n)) for p in problems.itertuples()]
@@ -168,14 +186,16 @@ def prepare(
     rows: dict[str, dict] = {}
     requests: list[Request] = []
     for item in asks:
-        sha = hashlib.sha256(json.dumps(item.messages).encode()).hexdigest()
+        shown = [item.messages, item.scored] if item.scored else item.messages
+        sha = hashlib.sha256(json.dumps(shown).encode()).hexdigest()
         ids = [sample_id(model, identity, sha, described, i) for i in item.indices]
         wanted += [(id_, item) for id_ in ids]
         missing = [(i, id_) for i, id_ in zip(item.indices, ids, strict=True) if id_ not in done and id_ not in rows]
         if not missing:
             continue
         seeds = tuple(derive_seed(profile.seed, sha, i) for i, _ in missing)
-        requests.append(Request(sha, item.messages, sampling, tuple(i for i, _ in missing), seeds, model.template))
+        indices = tuple(i for i, _ in missing)
+        requests.append(Request(sha, item.messages, sampling, indices, seeds, model.template, item.scored))
         for (index, id_), seed in zip(missing, seeds, strict=True):
             rows[id_] = {
                 **{"id": id_, "role": role, "model": name, "revision": identity, "benchmark": item.benchmark},
@@ -199,7 +219,7 @@ def generate(profile: Profile, model: Model, role: str, requests: list[Request],
     tokens, started = 0, time.monotonic()
     try:
         with tqdm(total=len(by_request), desc=f"{model.name} as {role}", unit="sample", mininterval=1) as bar:
-            for g in engine.generate(requests):
+            for g in (engine.score if role == "scorer" else engine.generate)(requests):
                 text = "<think>\n" + g.text if model.opened and g.text and "<think>" not in g.text else g.text
                 store.add(
                     {
@@ -207,6 +227,7 @@ def generate(profile: Profile, model: Model, role: str, requests: list[Request],
                         **{"engine": engine.name, "engine_version": engine.version, "text": text, "finish_reason": g.finish_reason},
                         **{"prompt_tokens": g.prompt_tokens, "cached_tokens": g.cached_tokens, "completion_tokens": g.completion_tokens},
                         **{"seconds": g.seconds, "error": g.error, "time": time.time()},
+                        **{f"logprob_{name}": value for name, value in (g.logprobs._asdict() if g.logprobs else {}).items()},
                     }
                 )
                 tokens += g.completion_tokens

@@ -118,7 +118,12 @@ class Profile:
         raise UserError(f"model '{name}' is not in profile '{self.name}'; it has {', '.join(m.name for m in self.models)}.")
 
     def sampling_of(self, name: str, role: str = "explorer") -> Sampling:
-        """How model `name` samples in a role: its own way or the profile's, as a synthesizer with `synthesis` over it."""
+        """How model `name` samples in a role: its own way or the profile's, as a synthesizer with `synthesis` over it.
+
+        A scorer writes nothing, so that it does not matter there.
+        """
+        if role == "scorer":
+            return Sampling(temperature=1.0, max_tokens=1)
         return replace(self.model(name).sampling or self.sampling, **(self.synthesis if role == "synthesizer" else {}))
 
     def engine_options_of(self, name: str, engine: str) -> dict:

@@ -28,7 +28,7 @@ ABANDONED_SECONDS = 3600.0  # a temporary file this old has no writer any more
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),  # hash of model, revision, messages, sampling, index
-        ("role", pa.string()),  # explorer or synthesizer
+        ("role", pa.string()),  # explorer, synthesizer, or scorer (who writes nothing, and whose numbers are those of another's text)
         ("model", pa.string()),
         ("revision", pa.string()),
         ("engine", pa.string()),
@@ -50,11 +50,14 @@ SCHEMA = pa.schema(
         ("seconds", pa.float64()),
         ("error", pa.string()),
         ("time", pa.float64()),  # seconds since the epoch
+        ("logprob_mean", pa.float64()),  # of the tokens written, nats per token: all of them,
+        ("logprob_tail", pa.float64()),  # the last window,
+        ("logprob_lowest", pa.float64()),  # and the window where it is lowest (engines.log_probs)
     ]
 )
 
 # Columns in which a value may be missing, and which parts written before they were thought of lack; they read as null.
-OPTIONAL: frozenset[str] = frozenset()
+OPTIONAL: frozenset[str] = frozenset({"logprob_mean", "logprob_tail", "logprob_lowest"})
 
 # What this process has read, by folder: part files never change, so a study that asks fifty times reads each of them once.
 _READ: dict[Path, dict[tuple, pd.DataFrame]] = {}
@@ -226,6 +229,8 @@ class Store:
 def read_part(part: Path) -> pd.DataFrame:
     """The samples of a Parquet file of the store's form; ArrowException, ValueError or OSError for anything else."""
     table = pq.read_table(part, schema=SCHEMA, page_checksum_verification=True)
+    if set(pq.read_schema(part).names) - set(SCHEMA.names):  # a damaged name must not pass for a column that lacks
+        raise pa.ArrowInvalid("it has other columns than samples have")
     if any(table[name].null_count for name in SCHEMA.names if name not in OPTIONAL):
         raise pa.ArrowInvalid("values are missing")
     return table.to_pandas()

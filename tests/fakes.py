@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from a2r.engines import Generation, Request
+from a2r.engines import Generation, LogProbs, Request
 
 
 class FakeEngine:
@@ -63,7 +63,8 @@ class FakeEngine:
         a, b = map(int, re.search(r"What is (\d+) \+ (\d+)\?", request.messages[0]["content"]).groups())
         answer = a + b + (seed % 3 == 0) * (1 + seed % 2)
         text = f"<think>\nsample {index} of {request.key[:8]}, seed {seed}\n</think>\n\n{a}+{b}={answer}\n\\boxed{{{answer}}}"
-        return Generation(request.key, index, text, "stop", prompt, prompt // 2, len(text), 0.01 * (1 + index))
+        sure = LogProbs(-(seed % 101) / 100, -(seed % 103) / 100, -1.5)
+        return Generation(request.key, index, text, "stop", prompt, prompt // 2, len(text), 0.01 * (1 + index), logprobs=sure)
 
     def close(self) -> None:
         self.closed += 1

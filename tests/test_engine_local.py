@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from a2r.engines import EngineError, Generation, Request, Sampling
+from a2r.engines import EngineError, Generation, Request, Sampling, log_probs
 from a2r.engines import local as engine_module
 from a2r.engines.local import Batch, SlotCache, TransformersEngine, choose, uniform_numbers
 from a2r.training.nano.tokenizer import build
@@ -118,6 +119,47 @@ def test_every_sample_is_what_a_plain_loop_gives(folder, budget):
             text = engine.tokenizer.decode(ids[:-1] if reason == "stop" else ids, skip_special_tokens=True)
             assert (one.text, one.finish_reason, one.completion_tokens) == (text, reason, len(ids))
             assert one.prompt_tokens == len(encode(engine, request)) and not one.error
+
+
+@torch.inference_mode()
+def sure_of(engine: TransformersEngine, prompt: list[int], text: list[int]) -> list[float]:
+    """Each token's log-probability by one pass over the whole row."""
+    ids = torch.tensor([prompt + text])
+    given = engine.model(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+    return [float(given[len(prompt) - 1 + k, token]) for k, token in enumerate(text)]
+
+
+def test_a_sample_says_how_sure_the_model_was_of_its_tokens(engine):
+    """Of the model itself, whatever temperature and cuts it was drawn with; the mark that ends the turn counts."""
+    for sampling in (Sampling(1.0, max_tokens=60), Sampling(0.6, 0.9, 12, 60)):
+        request = ask(20, sampling, range(12))
+        for one in engine.generate([request]):
+            ids, _ = plainly(engine, request, request.seeds[one.index])
+            assert one.logprobs == pytest.approx(log_probs(sure_of(engine, encode(engine, request), ids)), abs=1e-4)
+
+
+def test_a_text_is_scored_as_if_it_had_been_written(engine, monkeypatch):
+    """In batches of rows of all lengths, cut up as the limits make it."""
+    monkeypatch.setattr(engine_module, "PREFILL_TOKENS", 200)
+    monkeypatch.setattr(engine_module, "SCORED_AT_ONCE", 7)
+    texts = ["<think>\n12+7=19\n</think>\n\n\\boxed{19}", TEXT, "7", TEXT * 3]
+    requests = [replace(ask(5 + 9 * i, Sampling(), key=f"r{i}"), scored=texts[i % 4]) for i in range(9)]
+    scores = by_sample(engine.score(requests))
+    assert len(scores) == 9
+    for request in requests:
+        prompt, text = encode(engine, request), engine.tokenizer(request.scored, add_special_tokens=False).input_ids
+        one = scores[request.key, 0]
+        assert one.logprobs == pytest.approx(log_probs(sure_of(engine, prompt, text)), abs=1e-4)
+        assert (one.text, one.prompt_tokens, one.completion_tokens, one.error) == ("", len(prompt) + len(text), 0, "")
+    (long,) = engine.score([replace(requests[0], scored="7 " * 600)])
+    assert long.error.startswith("prompt of ") and long.logprobs is None
+
+
+def test_the_three_numbers():
+    """By hand: the whole, the last window and the lowest one; an eighth of the text is longer than the shortest window."""
+    assert log_probs([]) is None and log_probs([-1.0, float("nan")]) is None and log_probs([-2.0]) == (-2.0, -2.0, -2.0)
+    assert log_probs([-1.0] * 8 + [-3.0] * 16 + [-2.0] * 8) == pytest.approx((-2.25, -2.5, -3.0))
+    assert log_probs([-1.0] * 96 + [-5.0] * 32 + [-1.0] * 128) == pytest.approx((-1.5, -1.0, -5.0))
 
 
 def test_a_sample_does_not_depend_on_its_batch(engine):

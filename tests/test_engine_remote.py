@@ -78,6 +78,26 @@ def test_a_server_without_n_is_asked_one_by_one(serve, behave):
     assert len(server.bodies) == (9 if behave is refuses_n else 8), "a refusal is met once, and no sample is drawn twice"
 
 
+def refuses_logprobs(body, before):
+    return {"error": {"message": "logprobs are not supported by this model"}} if "logprobs" in body else completion(body)
+
+
+def test_log_probabilities_are_taken_where_they_are_given(serve):
+    def gives(body, before):
+        answer = completion(body)
+        for k, choice in enumerate(answer["choices"]):
+            choice["logprobs"] = {"content": [{"token": "x", "logprob": -0.5 * k, "bytes": None, "top_logprobs": []}] * 3}
+        return answer
+
+    made = all_of(server := serve(gives), ask(n=2))
+    assert [g.logprobs for g in made] == [(0, 0, 0), (-0.5, -0.5, -0.5)] and server.bodies[0]["logprobs"] is True
+    made = all_of(server := serve(refuses_logprobs), *(ask(f"p{a}", a=a) for a in range(1, 9)), concurrency=4)
+    assert len(made) == 32 and not any(g.error or g.logprobs for g in made)
+    assert sum("logprobs" in body for body in server.bodies) <= 4, "a refusal is met by those already on their way, then no more"
+    with pytest.raises(EngineError, match="choose the engine transformers or vllm"):
+        engine(server).score([ask()])
+
+
 @pytest.mark.parametrize("what", [429, 500, 503, 408, "drop", "hang"])
 def test_what_passes_is_asked_again(serve, what):
     server = serve(lambda body, before: what if before < 2 else completion(body))

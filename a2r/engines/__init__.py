@@ -4,9 +4,11 @@ An engine never grades and never stores. It yields each sample as soon as it is 
 caller can write it down before the next one comes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from a2r.errors import UserError
 
@@ -27,7 +29,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt and the samples that are wanted of it: `indices[i]` is drawn with `seeds[i]`."""
+    """One prompt and the samples that are wanted of it: `indices[i]` is drawn with `seeds[i]`. Of `score`: the text to be scored."""
 
     key: str
     messages: tuple[dict[str, str], ...]
@@ -35,6 +37,34 @@ class Request:
     indices: tuple[int, ...]
     seeds: tuple[int, ...]
     template: dict = field(default_factory=dict)  # extra arguments of the chat template
+    scored: str = ""
+
+
+class LogProbs(NamedTuple):
+    """How sure a model was of a text, in nats per token: the mean log-probability of all its tokens, of its last window, and of
+    the window where that is lowest (after DeepConf's trace confidences, arXiv 2508.15260, but of the tokens written)."""
+
+    mean: float
+    tail: float
+    lowest: float
+
+
+SHORTEST_WINDOW = 16  # tokens
+
+
+def log_probs(tokens: Sequence[float]) -> LogProbs | None:
+    """The three numbers of a text from its tokens' log-probabilities (tokens,), under the model itself: at T = 1, nothing cut off.
+
+    A window is an eighth of the text (DeepConf's 2,048 tokens of 16,384), but at least SHORTEST_WINDOW tokens or the whole text.
+    None where there is no token, or one without a number.
+    """
+    values = np.asarray(tokens, dtype=float)
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    size = min(len(values), max(SHORTEST_WINDOW, len(values) // 8))
+    sums = np.concatenate([[0.0], values.cumsum()])
+    windows = (sums[size:] - sums[:-size]) / size
+    return LogProbs(float(values.mean()), float(windows[-1]), float(windows.min()))
 
 
 @dataclass
@@ -44,7 +74,8 @@ class Generation:
     `text` is what the model wrote, thinking marks included, end-of-turn mark not. `completion_tokens`
     counts every generated token, the end-of-turn token included. `cached_tokens` is the part of
     `prompt_tokens` that was not computed for this sample because another one shared it. `seconds` is
-    the time from when the sample's batch was started to its last token.
+    the time from when the sample's batch was started to its last token. `logprobs` are those of the tokens that it counts,
+    None where the engine gives none.
     """
 
     key: str
@@ -56,6 +87,7 @@ class Generation:
     completion_tokens: int
     seconds: float
     error: str = ""
+    logprobs: LogProbs | None = None
 
 
 class Engine(Protocol):
@@ -66,6 +98,14 @@ class Engine(Protocol):
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """Yield one Generation per wanted sample, in any order. A failed sample is yielded with its error."""
+        ...
+
+    def score(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """Yield one Generation per request, with the log-probabilities of its text `scored` after its prompt: one prefill.
+
+        Nothing is written: its text is "", its prompt tokens are those of prompt and text. The mark that ends a turn is not scored.
+        EngineError where the engine cannot.
+        """
         ...
 
     def close(self) -> None:

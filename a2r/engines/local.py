@@ -22,13 +22,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.cache_utils import Cache
 from transformers.utils import logging
 
-from a2r.engines import EngineError, Generation, Request
+from a2r.engines import EngineError, Generation, Request, log_probs
 from a2r.engines.drawing import choose, uniform_numbers
 from a2r.engines.slots import SlotCache
 
 MAX_ROWS = 512  # 256 and 512 are equally fast on a CPU; more would only take memory (rows × vocabulary for the logits)
 MEMORY = 2**30  # bytes of keys and values that a CPU engine takes by default
 PREFILL_TOKENS = 8192  # prompt tokens computed at once, bounds the activations
+SCORED_AT_ONCE = 1024  # tokens whose logits are held, times the vocabulary
 REFILL = 0.75  # new rows join when no more than this share of the rows that fit is left
 
 
@@ -47,6 +48,7 @@ class Row:
     cached: int = 0
     started: float = 0.0
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
 
     @property
     def reach(self) -> int:
@@ -104,7 +106,7 @@ class TransformersEngine:
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """Yield one Generation per wanted sample as it finishes, those of the longest prompts first."""
         for row, reason in self.finished(requests):
-            yield self._too_long(row) if reason == "error" else self._finish(row, reason)
+            yield self._too_long(row.request, row.index, len(row.prompt)) if reason == "error" else self._finish(row, reason)
 
     def finished(self, requests: Iterable[Request]) -> Iterator[tuple[Row, str]]:
         """`generate` in tokens: the finished rows with their finish reason ("error": the prompt alone fills the context)."""
@@ -122,6 +124,45 @@ class TransformersEngine:
                 budget = f"a token budget of {self.token_budget}"
                 raise EngineError(f"{self.label} ran out of memory on {self.device} with {budget}; pass a smaller token_budget.") from error
             yield from finished
+
+    def score(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """See `Engine.score`; the longest first, as many at once as PREFILL_TOKENS allow."""
+        rows = []
+        for request in requests:
+            text = self.tokenizer(request.scored, add_special_tokens=False).input_ids
+            rows.append((request, self._encode(request), text))
+        rows.sort(key=lambda row: -len(row[1]) - len(row[2]))
+        while rows:
+            longest = max(1, len(rows[0][1]) + len(rows[0][2]))
+            batch, rows = rows[: (size := max(1, PREFILL_TOKENS // longest))], rows[size:]
+            started = time.perf_counter()
+            fits = [row for row in batch if len(row[1]) + len(row[2]) <= self.context]
+            numbers = iter(self._scored(fits))
+            for request, prompt, text in batch:
+                length = len(prompt) + len(text)
+                if length > self.context:
+                    yield self._too_long(request, request.indices[0], length)
+                    continue
+                sure, seconds = log_probs(next(numbers)), time.perf_counter() - started
+                yield Generation(request.key, request.indices[0], "", "stop", length, 0, 0, seconds, logprobs=sure)
+
+    @torch.inference_mode()
+    def _scored(self, rows: list[tuple[Request, list[int], list[int]]]) -> list[list[float]]:
+        """The log-probability of each token of each row's text, after its prompt; no more than SCORED_AT_ONCE tokens' logits at a time."""
+        if not rows:
+            return []
+        longest = max(len(prompt) + len(text) for _, prompt, text in rows)
+        ids = torch.tensor([[*p, *t, *[0] * (longest - len(p) - len(t))] for _, p, t in rows], device=self.device)
+        hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        head, numbers = self.model.get_output_embeddings(), []
+        for at, (_, prompt, text) in enumerate(rows):
+            places = torch.arange(len(prompt) - 1, len(prompt) + len(text) - 1, device=self.device)
+            parts = [
+                head(hidden[at, part]).float().log_softmax(-1).gather(-1, ids[at, part + 1][:, None])[:, 0]
+                for part in places.split(SCORED_AT_ONCE)
+            ]
+            numbers.append(torch.cat(parts).tolist())
+        return numbers
 
     def close(self) -> None:
         """Free the model."""
@@ -148,23 +189,25 @@ class TransformersEngine:
         The long ones come first: they are also the slow ones, and the last rows, which run in a small batch, are then short.
         """
         for request in sorted(requests, key=lambda r: -sum(len(m["content"]) for m in r.messages)):
-            prompt = self.tokenizer.apply_chat_template(
-                list(request.messages), add_generation_prompt=True, tokenize=True, return_dict=False, **request.template
-            )
+            prompt = self._encode(request)
             limit = min(request.sampling.max_tokens, self.context - len(prompt))
             for index, seed in zip(request.indices, request.seeds, strict=True):
                 yield Row(request, index, prompt, limit, uniform_numbers(seed))
 
-    def _too_long(self, row: Row) -> Generation:
-        length = len(row.prompt)
+    def _encode(self, request: Request) -> list[int]:
+        return self.tokenizer.apply_chat_template(
+            list(request.messages), add_generation_prompt=True, tokenize=True, return_dict=False, **request.template
+        )
+
+    def _too_long(self, request: Request, index: int, length: int) -> Generation:
         error = f"prompt of {length} tokens exceeds the context of {self.context} tokens of {self.label}"
-        return Generation(row.request.key, row.index, "", "error", length, 0, 0, 0.0, error)
+        return Generation(request.key, index, "", "error", length, 0, 0, 0.0, error)
 
     def _finish(self, row: Row, reason: str) -> Generation:
         written = row.tokens[:-1] if reason == "stop" else row.tokens
         text = self.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        seconds = time.perf_counter() - row.started
-        return Generation(row.request.key, row.index, text, reason, len(row.prompt), row.cached, len(row.tokens), seconds)
+        seconds, sure = time.perf_counter() - row.started, log_probs(row.logprobs)
+        return Generation(row.request.key, row.index, text, reason, len(row.prompt), row.cached, len(row.tokens), seconds, logprobs=sure)
 
 
 class Batch:
@@ -252,11 +295,13 @@ class Batch:
         ).logits[:, -1]
         uniforms = torch.tensor([next(row.uniforms) for row in self.rows], device=engine.device)
         state["last"] = choose(logits, uniforms, state["temperature"], state["top_k"], state["top_p"])
+        sure = logits.gather(-1, state["last"][:, None])[:, 0].float() - logits.float().logsumexp(-1)
         state["lengths"] = lengths + 1
         self.width += 1
         finished = {}
-        for slot, (row, token) in enumerate(zip(self.rows, state["last"].tolist(), strict=True)):
+        for slot, (row, token, logprob) in enumerate(zip(self.rows, state["last"].tolist(), sure.tolist(), strict=True)):
             row.tokens.append(token)
+            row.logprobs.append(logprob)
             if token in engine.stops:
                 finished[slot] = (row, "stop")
             elif len(row.tokens) >= row.limit:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from a2r.engines import EngineError, Generation, Request
+from a2r.engines import EngineError, Generation, Request, log_probs
 
 LOST = 30  # requests in a row that no server took: the servers are gone, not the requests at fault
 SEEDS = 2**31  # some servers take no larger ones
@@ -72,7 +72,7 @@ class OpenAIEngine:
         self.model, self.key_name, self.urls = model, api_key_env, urls
         self.key = os.environ.get(api_key_env, "")
         self.concurrency, self.timeout, self.retries, self.extra = concurrency, timeout, retries, extra_body or {}
-        self.takes_n = True  # until a server says otherwise
+        self.takes_n = self.gives_logprobs = True  # until a server says otherwise
         self.version = self._check()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
@@ -95,6 +95,10 @@ class OpenAIEngine:
             with suppress(RuntimeError):  # the loop has ended by itself
                 loop.call_soon_threadsafe(task.cancel)
             thread.join()
+
+    def score(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """No OpenAI-compatible server has to say how likely a given text is; see `vllm.VLLMEngine`."""
+        raise EngineError(f"the server at {self.urls[0]} cannot be asked how likely a text is; choose the engine transformers or vllm.")
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -152,7 +156,7 @@ class OpenAIEngine:
 
     async def _ask(self, run: Run, servers: list[Server], request: Request, places: list[int]) -> list[int]:
         """Ask for the samples at `places` of the request in one call and hand them on; returns the places that are still wanted."""
-        sampling, started = request.sampling, time.perf_counter()
+        sampling, started, sure = request.sampling, time.perf_counter(), self.gives_logprobs
         server = min(servers, key=lambda s: s.busy)
         server.busy += 1
         extra = {**({"top_k": sampling.top_k} if sampling.top_k else {}), **self.extra}
@@ -168,12 +172,17 @@ class OpenAIEngine:
                 seed=request.seeds[places[0]] % SEEDS,
                 extra_body=extra,
                 **({"n": len(places)} if len(places) > 1 else {}),
+                **({"logprobs": True} if sure else {}),
             )
             made = list(read(answer, request, places, time.perf_counter() - started))
         except openai.APIError as error:
-            if len(places) > 1 and isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)) and about_n(error):
-                self.takes_n = False
-                return places
+            if isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)):
+                if sure and about_logprobs(error):
+                    self.gives_logprobs = False
+                    return await self._ask(run, servers, request, places)
+                if len(places) > 1 and about_n(error):
+                    self.takes_n = False
+                    return places
             if fatal := self._fatal(error, server.url):
                 if not isinstance(error, openai.APIConnectionError) or run.lost >= LOST:
                     raise fatal from None
@@ -213,6 +222,12 @@ def about_n(error: openai.APIStatusError) -> bool:
     return body.get("param") == "n" or bool(re.search(r"""['"`]n['"`]|\bn (must|>)|\bn=|multiple""", error.message))
 
 
+def about_logprobs(error: openai.APIStatusError) -> bool:
+    """Whether a server refused a request because it was asked for log-probabilities."""
+    body = error.body if isinstance(error.body, dict) else {}
+    return "logprob" in f"{body.get('param')} {error.message}".lower()
+
+
 def read(answer, request: Request, places: list[int], seconds: float) -> Iterator[Generation]:
     """The samples in a completion. Servers count the tokens of all choices together: they are shared out by length of text."""
     choices = sorted(answer.choices or [], key=lambda c: c.index)[: len(places)]
@@ -228,6 +243,7 @@ def read(answer, request: Request, places: list[int], seconds: float) -> Iterato
     for k, (choice, text, count) in enumerate(zip(choices, texts, counts, strict=True)):
         reason = choice.finish_reason
         error = "" if reason in ("stop", "length") else f"ended with '{reason}'"
+        sure = getattr(getattr(choice, "logprobs", None), "content", None) or []
         yield Generation(
             key=request.key,
             index=request.indices[places[k]],
@@ -238,6 +254,7 @@ def read(answer, request: Request, places: list[int], seconds: float) -> Iterato
             completion_tokens=count,
             seconds=seconds,
             error=error,
+            logprobs=log_probs([token.logprob for token in sure]),
         )
 
 

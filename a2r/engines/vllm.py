@@ -5,6 +5,7 @@ with another model, by `stop()`, and when this process ends, in whatever way (se
 """
 
 import atexit
+import json
 import os
 import shutil
 import socket
@@ -13,6 +14,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from a2r.engines import EngineError
+from a2r.engines import EngineError, Generation, Request, log_probs
 from a2r.engines.remote import OpenAIEngine
 
 NAME = "model"  # what a server of ours calls the model, whatever folder it is in
@@ -161,4 +164,29 @@ class VLLMEngine(OpenAIEngine):
         url = running(model, revision, server or {}).url
         # token ids tell how many tokens each of n choices has
         super().__init__(NAME, url, "A2R_NO_KEY", concurrency, timeout, retries=2, extra_body={"return_token_ids": True})
-        self.version = installed() or "vllm"
+        self.version, self.root = installed() or "vllm", url.removesuffix("/v1")
+
+    def score(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """See `Engine.score`: vLLM tells the log-probabilities of a prompt's tokens. In the order of the requests."""
+        with ThreadPoolExecutor(self.concurrency) as workers:
+            yield from workers.map(self._score, requests)
+
+    def _score(self, request: Request) -> Generation:
+        started, ids = time.perf_counter(), []
+        prompt = {"messages": list(request.messages), "add_generation_prompt": True, "chat_template_kwargs": request.template}
+        try:
+            for asked in (prompt, {"prompt": request.scored, "add_special_tokens": False}):
+                ids.append(self._post("/tokenize", asked)["tokens"])
+            asked = {"prompt": [*ids[0], *ids[1]], "max_tokens": 1, "prompt_logprobs": 0}
+            given = self._post("/v1/completions", asked)["choices"][0]["prompt_logprobs"]
+            sure = log_probs([place[str(id_)]["logprob"] for place, id_ in zip(given[len(ids[0]) :], ids[1], strict=True)])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            said = f"{type(error).__name__} {error}"[:500]
+            return Generation(request.key, request.indices[0], "", "error", 0, 0, 0, time.perf_counter() - started, said)
+        seconds = time.perf_counter() - started
+        return Generation(request.key, request.indices[0], "", "stop", len(ids[0]) + len(ids[1]), 0, 0, seconds, logprobs=sure)
+
+    def _post(self, path: str, body: dict) -> dict:
+        asked = urllib.request.Request(self.root + path, json.dumps({"model": NAME, **body}).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=self.timeout) as answer:
+            return json.load(answer)
