@@ -5,6 +5,7 @@ Further columns of the source, such as a level or a domain, are kept.
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -15,6 +16,27 @@ from a2r.profiles import ROOT, Benchmark, Profile
 
 REQUIRED = ["problem_id", "question", "answer"]
 NO_ANSWERS = {"nan", "inf", "+inf", "-inf", "infinity", "-infinity", "none", "null", "n/a"}
+
+# How many candidates a path may test, as the problems of the embedded family say it.
+DIAL = re.compile(r"\bYou may test (\d+)\.")
+
+
+def tests_allowed(question: str) -> int | None:
+    """How many candidates a question allows a path to test ("You may test 4."); None where it has no such dial."""
+    found = DIAL.search(question)
+    return int(found[1]) if found else None
+
+
+def with_tests(question: str, tests: int) -> str:
+    """The question with its dial at `tests` (1 to 8 are what the embedded family knows). UserError where it has no dial."""
+    if not DIAL.search(question):
+        raise UserError(f"the question {question[:60]!r} does not say how many candidates may be tested; it has no such dial.")
+    return DIAL.sub(f"You may test {tests}.", question)
+
+
+def tests_made(text: str) -> int:
+    """How many candidates an output of the embedded family tested: the lines of its thinking."""
+    return sum(bool(line.strip()) for line in text.replace("<think>", "").partition("</think>")[0].splitlines())
 
 
 def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFrame:
