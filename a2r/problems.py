@@ -21,7 +21,7 @@ NO_ANSWERS = {"nan", "inf", "+inf", "-inf", "infinity", "-infinity", "none", "nu
 DIAL = re.compile(r"\bYou may test (\d+)\.")
 
 
-def tests_allowed(question: str) -> int | None:
+def dial_of(question: str) -> int | None:
     """How many candidates a question allows a path to test ("You may test 4."); None where it has no such dial."""
     found = DIAL.search(question)
     return int(found[1]) if found else None
@@ -34,7 +34,7 @@ def with_tests(question: str, tests: int) -> str:
     return DIAL.sub(f"You may test {tests}.", question)
 
 
-def tests_made(text: str) -> int:
+def made_tests(text: str) -> int:
     """How many candidates an output of the embedded family tested: the lines of its thinking."""
     return sum(bool(line.strip()) for line in text.replace("<think>", "").partition("</think>")[0].splitlines())
 

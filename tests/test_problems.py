@@ -11,7 +11,7 @@ from fakes import write_profile
 
 from a2r import UserError, load_problems, load_profile
 from a2r.answers import canonical
-from a2r.problems import as_text, content, read, tests_allowed, tests_made, with_tests
+from a2r.problems import as_text, content, read, dial_of, made_tests, with_tests
 from a2r.profiles import Benchmark
 
 ROWS = [
@@ -247,8 +247,8 @@ def test_a_profile_without_benchmarks(tmp_path):
 
 def test_the_dial_of_a_question_is_read_and_turned():
     question = "Parcels weigh: (a) 202 (b) 320. Two of them weigh 522 together. You may test 4. How heavy is the heavier one?"
-    assert tests_allowed(question) == 4 and tests_allowed("What is 2 + 2?") is None
+    assert dial_of(question) == 4 and dial_of("What is 2 + 2?") is None
     assert with_tests(question, 8) == question.replace("test 4", "test 8")
-    assert tests_made("<think>\na+b=202+320=522:522 yes\n</think>\n\nIt is a+b: 202, 320.\n\\boxed{320}") == 1
+    assert made_tests("<think>\na+b=202+320=522:522 yes\n</think>\n\nIt is a+b: 202, 320.\n\\boxed{320}") == 1
     with pytest.raises(UserError, match="has no such dial"):
         with_tests("What is 2 + 2?", 3)
