@@ -31,8 +31,8 @@ LONGEST = 300  # characters; a longer answer is compared as text
 def answer_component(text: str) -> str:
     """What a model says after thinking: the text after the last `</think>`, stripped.
 
-    The opening mark may be missing. Without any mark the whole text is the component (samples of a model whose prompt opens the
-    thinking are stored with the mark, see `profiles.Model.opened`). Thinking that was never closed leaves "".
+    The opening mark may be missing. Without any mark the whole text is the component (samples of a model whose prompt
+    opens the thinking are stored with the mark, see `profiles.Model.opened`). Thinking that was never closed leaves "".
     """
     after = text.rpartition("</think>")[2]
     return "" if "<think>" in after else after.strip()
@@ -49,7 +49,8 @@ def extract(text: str) -> str | None:
     r"""The final answer of a raw output: the last \boxed{} (or \fbox{}) of its answer component, without the box.
 
     Without a box, a plain statement ("the final answer is 12.", "Answer: (B)") counts; prose does not. None if there is
-    no answer: no statement, an empty box, a last box that is cut off, or thinking that never ended. Linear in the length.
+    no answer: no statement, an empty box, a last box that is cut off, or thinking that never ended. Linear in the
+    length.
     """
     component = answer_component(text)
     box = _last_box(component)
@@ -58,7 +59,8 @@ def extract(text: str) -> str | None:
 
 
 def _last_box(text: str) -> str | None:
-    """Content of the last outermost box, "" if that box never closes, None if there is no box. One pass over the braces."""
+    """Content of the last outermost box, "" if that box never closes, None if there is no box. One pass over the
+    braces."""
     first = _BOX.search(text)
     if first is None:
         return None
@@ -77,7 +79,8 @@ def _last_box(text: str) -> str | None:
 
 
 def _last_statement(text: str) -> str | None:
-    """X of the last "answer is X" or "answer: X", if X is visibly an answer: one number (with a unit), formula, option or yes/no."""
+    """X of the last "answer is X" or "answer: X", if X is visibly an answer: one number (with a unit), formula, option
+    or yes/no."""
     said = deque(_SAID.finditer(text), maxlen=1)
     if not said:
         return None
@@ -111,7 +114,9 @@ _SPELLINGS = [  # LaTeX that carries no meaning, and characters that LaTeX has a
 _GROUPED = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)(?![0-9,])")
 _INTEGER = re.compile(r"(?:[A-Za-z]{1,3} ?= ?)?\\?\$? ?([+-]?) ?([0-9]+)(?:\.0*)?(.*)", re.DOTALL)
 _UNIT = re.compile(r" ?(?:\\?%|[ckm]m|kg|m[lL]|km/h|m/s|min)(?: ?\^?\{?[23]\}?)?| [A-Za-z]{3,}(?:[ /.-]+[A-Za-z]+)*\.?")
-_NO_UNIT = re.compile(r"\b(?:and|or|to|over|mod|[ap]\.?m|sqrt|sin|cos|tan|log|exp|(?:hundred|thousand|[mbtr]+illion|dozen)s?)\b")
+_NO_UNIT = re.compile(
+    r"\b(?:and|or|to|over|mod|[ap]\.?m|sqrt|sin|cos|tan|log|exp|(?:hundred|thousand|[mbtr]+illion|dozen)s?)\b"
+)
 _NAME = re.compile(r"(?:sqrt|sin|cos|tan|cot|sec|csc|log|exp|inf|infinity|max|min|gcd|lcm)(?![A-Za-z])")
 
 
@@ -119,8 +124,8 @@ _NAME = re.compile(r"(?:sqrt|sin|cos|tan|cot|sec|csc|log|exp|inf|infinity|max|mi
 def canonical(answer: str) -> str:
     r"""The key under which an answer votes: equal keys mean equal answers; "" if nothing is left. Idempotent.
 
-    Integers lose leading zeros, thousands separators, a trailing ".0", "x =" and a unit, percent or degree sign (dropped,
-    never converted); text loses case and wrapping; formulas lose spacing and equivalent LaTeX spellings.
+    Integers lose leading zeros, thousands separators, a trailing ".0", "x =" and a unit, percent or degree sign
+    (dropped, never converted); text loses case and wrapping; formulas lose spacing and equivalent LaTeX spellings.
     """
     key = " ".join(answer.split())
     for _ in range(LONGEST if len(key) <= LONGEST else 0):
@@ -147,7 +152,9 @@ def _simpler(key: str) -> str:
     if _is_text(plain):
         return plain.casefold()
     return re.sub(
-        r"(?<=[0-9]) (?=[0-9])|(?<=,) (?=[0-9]{3}(?![0-9]))|(\\[A-Za-z]+) (?=[A-Za-z])|( )", lambda gap: "" if gap[2] else gap[0], key
+        r"(?<=[0-9]) (?=[0-9])|(?<=,) (?=[0-9]{3}(?![0-9]))|(\\[A-Za-z]+) (?=[A-Za-z])|( )",
+        lambda gap: "" if gap[2] else gap[0],
+        key,
     )
 
 
@@ -163,23 +170,32 @@ def _as_integer(key: str) -> str | None:
 
 def _is_text(key: str) -> bool:
     """Whether an answer is words: no formula signs, and letters in a row that are not the name of a function."""
-    return key.casefold() in _YES_NO or (not re.search(r"[\\^_+*=<>|]", key) and bool(re.search(r"[^\W\d_]{3,}", _NAME.sub(" ", key))))
+    return key.casefold() in _YES_NO or (
+        not re.search(r"[\\^_+*=<>|]", key) and bool(re.search(r"[^\W\d_]{3,}", _NAME.sub(" ", key)))
+    )
 
 
 @lru_cache(maxsize=1 << 18)
 def equivalent(gold: str | int, prediction: str | int | None) -> bool:
-    """Whether a prediction says the same as the gold answer. False for None, and where no verdict comes in time (logged).
+    """Whether a prediction says the same as the gold answer. False for None, and where no verdict comes in time
+    (logged).
 
-    Integers are compared exactly and text by its key; only other formulas reach math-verify, gold first, for less than a
-    second each (starting its worker takes one or two more, once). No text makes it raise; RuntimeError if math-verify does
-    not start at all. Results are cached.
+    Integers are compared exactly and text by its key; only other formulas reach math-verify, gold first, for less than
+    a second each (starting its worker takes one or two more, once). No text makes it raise; RuntimeError if math-verify
+    does not start at all. Results are cached.
     """
     if prediction is None:
         return False
     gold, prediction = canonical(str(gold)), canonical(str(prediction))
     if gold == prediction:
         return gold != ""
-    if not gold or not prediction or max(len(gold), len(prediction)) > LONGEST or _is_text(gold) or _is_text(prediction):
+    if (
+        not gold
+        or not prediction
+        or max(len(gold), len(prediction)) > LONGEST
+        or _is_text(gold)
+        or _is_text(prediction)
+    ):
         return False
     if (is_integer(gold) and is_integer(prediction)) or prediction.count("{") != prediction.count("}"):
         return False
@@ -195,15 +211,20 @@ def is_integer(key: str) -> bool:
 def _math_equal(gold: str, prediction: str) -> bool:
     reply = _worker.ask(gold, prediction)
     if reply not in ("true", "false"):
-        log.warning("Comparing %r with %r gave no verdict (%s); it counts as different.", gold, prediction, reply or "no reply in time")
+        log.warning(
+            "Comparing %r with %r gave no verdict (%s); it counts as different.",
+            gold,
+            prediction,
+            reply or "no reply in time",
+        )
     return reply == "true"
 
 
 class _Worker:
     """One process that compares formulas; killed when it overruns, started again by the next question.
 
-    A plain subprocess, not multiprocessing: that would re-run the caller's main script, and cannot find it in a notebook.
-    Blocking reads and a timer that kills: no signals, so that any thread may ask.
+    A plain subprocess, not multiprocessing: that would re-run the caller's main script, and cannot find it in a
+    notebook. Blocking reads and a timer that kills: no signals, so that any thread may ask.
     """
 
     def __init__(self):
@@ -212,12 +233,22 @@ class _Worker:
     def ask(self, gold: str, prediction: str) -> str:
         with self.lock:
             if self.process is None or self.process.poll() is not None:
-                code = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from a2r import answers; answers._serve()"
-                command = [sys.executable, "-c", code, json.dumps([os.path.abspath(place) for place in (*sys.path, ROOT)])]
+                code = (
+                    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from a2r import answers; answers._serve()"
+                )
+                command = [
+                    sys.executable,
+                    "-c",
+                    code,
+                    json.dumps([os.path.abspath(place) for place in (*sys.path, ROOT)]),
+                ]
                 pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-                self.process = subprocess.Popen(command, start_new_session=True, **pipes)  # Ctrl-C is not for the worker
+                # Ctrl-C is not for the worker
+                self.process = subprocess.Popen(command, start_new_session=True, **pipes)
                 if self._exchange("", 60) != "ready":
-                    raise RuntimeError("The process that runs math-verify did not start; check that `import math_verify` works here.")
+                    raise RuntimeError(
+                        "The process that runs math-verify did not start; check that `import math_verify` works here."
+                    )
             return self._exchange(json.dumps([gold, prediction]) + "\n", KILL)
 
     def _exchange(self, line: str, limit: float) -> str:

@@ -11,29 +11,52 @@ from a2r.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="a2r", description="Experiments with A2R: explorers sample, a synthesizer re-reasons.")
+    parser = argparse.ArgumentParser(
+        prog="a2r", description="Experiments with A2R: explorers sample, a synthesizer re-reasons."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute a study's notebook and leave tables and figures")
     run.add_argument("study", nargs="*", help="names of studies, see `a2r list`; none: all of them")
     run.add_argument("--profile", default="nano", help="a profile's name or the path of a YAML file (default: nano)")
     run.add_argument(
-        "-p", "--parameter", action="append", default=[], metavar="KNOB=VALUE", help="a parameter of the study, as often as needed"
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="KNOB=VALUE",
+        help="a parameter of the study, as often as needed",
     )
     run.add_argument(
-        "--sweep", action="append", default=[], metavar="KNOB=V1,V2", help="run for every value; several sweeps: for every combination"
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="KNOB=V1,V2",
+        help="run for every value; several sweeps: for every combination",
     )
-    plan = commands.add_parser("plan", help="how many generations a profile's studies still need, with tokens and cost; samples nothing")
+    plan = commands.add_parser(
+        "plan", help="how many generations a profile's studies still need, with tokens and cost; samples nothing"
+    )
     plan.add_argument("--profile", default="nano")
-    check = commands.add_parser("check", help="whether a profile's models, problems, engine, keys and disk are there; samples nothing")
+    check = commands.add_parser(
+        "check", help="whether a profile's models, problems, engine, keys and disk are there; samples nothing"
+    )
     check.add_argument("--profile", default="nano")
-    store = commands.add_parser("store", help="what a profile's store of samples holds; verify, compact, export or import it")
+    store = commands.add_parser(
+        "store", help="what a profile's store of samples holds; verify, compact, export or import it"
+    )
     store.add_argument("action", nargs="?", default="show", choices=["show", "verify", "compact", "export", "import"])
     store.add_argument("file", nargs="?", help="of export and import: one Parquet file")
     store.add_argument("--profile", default="nano")
-    train = commands.add_parser("train-synthesizer", help="RL of the profile's synthesizer, by its recipe `rl`; goes on where it stopped")
+    train = commands.add_parser(
+        "train-synthesizer", help="RL of the profile's synthesizer, by its recipe `rl`; goes on where it stopped"
+    )
     train.add_argument("--profile", default="nano")
-    train.add_argument("-p", "--parameter", action="append", default=[], metavar="KEY=VALUE", help="another value in the recipe")
-    train.add_argument("--sets", action="store_true", help="only sample, check and count the sets to train on; train nothing")
+    train.add_argument(
+        "-p", "--parameter", action="append", default=[], metavar="KEY=VALUE", help="another value in the recipe"
+    )
+    train.add_argument(
+        "--sets", action="store_true", help="only sample, check and count the sets to train on; train nothing"
+    )
     train.add_argument("--out", help="where the model goes (default: the folder that the profile gives it)")
     report = commands.add_parser("report", help="one HTML page from the studies that have been run")
     report.add_argument("--profile", default="nano")
@@ -131,7 +154,8 @@ def keep_store(args: argparse.Namespace) -> int:
             damaged = sorted(folder.glob("*.damaged"))
             size = sum(size for _, _, size in parts) / 1e6
             print(
-                f"{folder}: {len(parts)} part files, {size:.1f} MB, {sum(map(len, parts.values())):,} samples, {len(damaged)} damaged files"
+                f"{folder}: {len(parts)} part files, {size:.1f} MB, {sum(map(len, parts.values())):,} samples, "
+                f"{len(damaged)} damaged files"
             )
             for file in damaged:
                 print(f"damaged: {file} (its samples are asked for again; remove it when it is of no use any more)")
@@ -155,16 +179,24 @@ def train_synthesizer(args: argparse.Namespace) -> int:
     from a2r.training import rl
 
     lab = load_profile(args.profile)
-    recipe = rl.of(lab, **{name: yaml.safe_load(value) for name, value in (pair(text, "-p") for text in args.parameter)})
+    recipe = rl.of(
+        lab, **{name: yaml.safe_load(value) for name, value in (pair(text, "-p") for text in args.parameter)}
+    )
     if args.sets:
         sets, held_out = rl.training_sets(lab, recipe)
         counts = ", ".join(f"{state} right: {count:,}" for state, count in sets.state.value_counts().items())
-        print(f"{len(sets):,} sets to train on ({counts}), {len(held_out):,} held out; no training problem is a reported one.")
+        print(
+            f"{len(sets):,} sets to train on ({counts}), {len(held_out):,} held out; "
+            "no training problem is a reported one."
+        )
         return 0
     own = ROOT / lab.model(recipe.name).path
     folder = Path(args.out).resolve() if args.out else own
     record = rl.train_synthesizer(lab, recipe, folder)
-    print(f"{recipe.name}: {recipe.steps} steps, {record['seconds'] / 60:.1f} minutes; model and curves in {from_root(folder)}")
+    print(
+        f"{recipe.name}: {recipe.steps} steps, {record['seconds'] / 60:.1f} minutes; "
+        f"model and curves in {from_root(folder)}"
+    )
     if folder != own:
         path = registered(args.profile, recipe.name, folder, rl.WORK)
         print(f"profile with it in place of {lab.model(recipe.name).path}: {from_root(path)}")

@@ -18,14 +18,17 @@ def ballot(answers: Answers) -> dict[str, list[int]]:
     """
     positions: dict[str, list[int]] = {}
     for i, answer in enumerate(answers):
-        if answer is not None and answer == answer and (key := canonical(str(answer))):  # nan: a missing answer in a frame
+        # nan: a missing answer in a frame
+        if answer is not None and answer == answer and (key := canonical(str(answer))):
             positions.setdefault(key, []).append(i)
     if all(map(is_integer, positions)):
         return dict(sorted(positions.items()))
     groups: list[list[str]] = []
     for key in sorted(positions):
         same = [group for group in groups if any(equivalent(other, key) for other in group)]
-        groups = [group for group in groups if group not in same] + [[*(other for group in same for other in group), key]]
+        groups = [group for group in groups if group not in same] + [
+            [*(other for group in same for other in group), key]
+        ]
     named = {min(group, key=lambda key: (-len(positions[key]), key)): group for group in groups}
     return {name: sorted(i for key in named[name] for i in positions[key]) for name in sorted(named)}
 
@@ -38,7 +41,8 @@ def vote(answers: Answers) -> list[str]:
 
 
 def majority(answers: Answers, gold: str) -> float:
-    """Cons@N of one set: 1.0 if the winning answer is right, the share of right ones among tied winners, 0.0 if nobody voted."""
+    """Cons@N of one set: 1.0 if the winning answer is right, the share of right ones among tied winners, 0.0 if nobody
+    voted."""
     winners = vote(answers)
     return sum(equivalent(gold, winner) for winner in winners) / len(winners) if winners else 0.0
 
@@ -55,7 +59,10 @@ def explorer_state(correct: Sequence[bool], answers: Answers) -> str:
     ValueError if the lengths differ or a path without an answer is marked right.
     """
     if len(correct) != len(answers) or not len(answers):
-        raise ValueError(f"explorer_state: {len(correct)} verdicts for {len(answers)} answers; give one of each per path, at least one.")
+        raise ValueError(
+            f"explorer_state: {len(correct)} verdicts for {len(answers)} answers; "
+            "give one of each per path, at least one."
+        )
     if not any(correct):
         return "none"
     if all(correct):
@@ -64,7 +71,9 @@ def explorer_state(correct: Sequence[bool], answers: Answers) -> str:
     top = max(map(len, groups.values()), default=0)
     right = {name for name, voters in groups.items() if any(correct[i] for i in voters)}
     if not right:
-        raise ValueError("explorer_state: a path without an answer is marked correct; grade the set again with a2r.answers.")
+        raise ValueError(
+            "explorer_state: a path without an answer is marked correct; grade the set again with a2r.answers."
+        )
     if max(len(groups[name]) for name in right) < top:
         return "minority"
     return "tie" if any(len(groups[name]) == top for name in groups if name not in right) else "majority"

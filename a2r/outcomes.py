@@ -2,7 +2,8 @@
 
 Columns: benchmark, problem_id, explorer, synthesizer ("" for methods without one), set, method,
 correct (0..1), cost, prompt, cached and completion tokens by role, seconds (critical path: the slowest
-path, then the synthesis), engine_seconds (all of it), flops, state (how many of the set's paths are right and how they would vote).
+path, then the synthesis), engine_seconds (all of it), flops, state (how many of the set's paths are right and how they
+would vote).
 """
 
 import pandas as pd
@@ -18,7 +19,18 @@ from a2r.profiles import Profile
 TOKENS = ("prompt", "cached", "completion")
 SYNTHESIZER_TOKENS = tuple(f"synthesizer_{kind}" for kind in TOKENS)
 COLUMNS = (
-    *("benchmark", "problem_id", "explorer", "synthesizer", "set", "state", "right", "cost", "seconds", "engine_seconds"),
+    *(
+        "benchmark",
+        "problem_id",
+        "explorer",
+        "synthesizer",
+        "set",
+        "state",
+        "right",
+        "cost",
+        "seconds",
+        "engine_seconds",
+    ),
     *("explorer_prompt", "explorer_cached", "explorer_completion", "method", "correct", *SYNTHESIZER_TOKENS),
 )
 STATES = ("none", "minority", "tie", "majority", "all")
@@ -51,7 +63,9 @@ def outcomes(
     return pd.concat([table, synthesized(problems, table, prices, syntheses, n_paths, n_sets)], ignore_index=True)
 
 
-def baselines(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
+def baselines(
+    problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, n_paths: int, n_sets: int
+) -> pd.DataFrame:
     """The outcomes of the explorer alone: Pass@1, Cons@N, Pass@N."""
     pool = pool if "correct" in pool else grade(pool, problems)
     pool = pool.assign(cost=price(pool, prices))
@@ -63,7 +77,11 @@ def baselines(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, 
     ids = votes.index.get_level_values("problem_id")
     shared = pd.DataFrame(
         {
-            **{"explorer": "+".join(dict.fromkeys(pool.model)), "synthesizer": "", **dict.fromkeys(SYNTHESIZER_TOKENS, 0.0)},
+            **{
+                "explorer": "+".join(dict.fromkeys(pool.model)),
+                "synthesizer": "",
+                **dict.fromkeys(SYNTHESIZER_TOKENS, 0.0),
+            },
             "state": [explorer_state(c, a) for c, a in zip(votes.correct, votes.answers, strict=True)],
             "right": votes.correct.map(sum),
         },
@@ -85,7 +103,8 @@ def baselines(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, 
 def synthesized(
     problems: pd.DataFrame, base: pd.DataFrame, prices: pd.DataFrame, syntheses: pd.DataFrame, n_paths: int, n_sets: int
 ) -> pd.DataFrame:
-    """The outcomes of one synthesizer, A2R@N, on the sets whose `baselines` are `base`; UserError where a set has no synthesis."""
+    """The outcomes of one synthesizer, A2R@N, on the sets whose `baselines` are `base`; UserError where a set has no
+    synthesis."""
     graded = syntheses if "correct" in syntheses else grade(syntheses, problems)
     final = graded.assign(cost=price(graded, prices)).groupby(["problem_id", "set"])
     final = final.agg(
@@ -100,7 +119,8 @@ def synthesized(
     base = base[base.method == f"Cons@{n_paths}"].set_index(["problem_id", "set"])
     if len(lacking := base.index.difference(final.index)):
         raise UserError(
-            f"problem '{lacking[0][0]}' has no synthesis of set {lacking[0][1]}; synthesize all {n_sets} sets of {n_paths} paths."
+            f"problem '{lacking[0][0]}' has no synthesis of set {lacking[0][1]}; "
+            f"synthesize all {n_sets} sets of {n_paths} paths."
         )
     a2r = base.assign(
         method=f"A2R@{n_paths}",
@@ -130,11 +150,14 @@ def collect(
 
 
 def difficulty(problems: pd.DataFrame, pools: dict[str, pd.DataFrame]) -> pd.Series:
-    """A group for every problem: its `level` where the benchmark has one, else a third by the mean accuracy of all explorers."""
+    """A group for every problem: its `level` where the benchmark has one, else a third by the mean accuracy of all
+    explorers."""
     if "level" in problems and problems.level.notna().all():
         return problems.set_index("problem_id").level
     solved = pd.concat(pools.values()).groupby("problem_id").correct.mean()
-    return pd.cut(solved.rank(method="first", pct=True), [0, 1 / 3, 2 / 3, 1], labels=["hard", "medium", "easy"]).astype(str)
+    return pd.cut(
+        solved.rank(method="first", pct=True), [0, 1 / 3, 2 / 3, 1], labels=["hard", "medium", "easy"]
+    ).astype(str)
 
 
 def rates(samples: pd.DataFrame) -> dict[str, float]:

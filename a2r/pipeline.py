@@ -40,8 +40,9 @@ class Ask:
 
 @dataclass(frozen=True)
 class Context:
-    """Reference contexts for a synthesizer: the sets of a pool, what of them is shown (see `synthesize`), and how the pool is cut
-    where that is not as the profile says."""
+    """Reference contexts for a synthesizer: the sets of a pool, what of them is shown (see `synthesize`), and how the
+    pool is cut where that is not as the profile says.
+    """
 
     pool: pd.DataFrame
     condition: str = ""
@@ -98,21 +99,28 @@ def synthesize(
     return synthesize_all(profile.with_(n_syntheses=n_syntheses), synthesizer, problems, contexts)[0]
 
 
-def synthesize_all(profile: Profile, synthesizer: str, problems: pd.DataFrame, contexts: list[Context]) -> list[pd.DataFrame]:
+def synthesize_all(
+    profile: Profile, synthesizer: str, problems: pd.DataFrame, contexts: list[Context]
+) -> list[pd.DataFrame]:
     """`synthesize` for several reference contexts together: one large batch is faster than many small ones."""
     asks = [
-        synthesizer_asks(profile.with_(n_paths=c.n_paths, n_sets=c.n_sets), problems, c.pool, c.condition, c.components) for c in contexts
+        synthesizer_asks(profile.with_(n_paths=c.n_paths, n_sets=c.n_sets), problems, c.pool, c.condition, c.components)
+        for c in contexts
     ]
     samples = ask(profile, synthesizer, "synthesizer", itertools.chain(*asks))
     sizes = [sum(len(item.indices) for item in some) for some in asks]
-    return [samples[end - size : end].reset_index(drop=True) for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)]
+    return [
+        samples[end - size : end].reset_index(drop=True)
+        for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)
+    ]
 
 
 def likelihood(profile: Profile, scorer: str, problems: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
-    """How likely another model finds each path of `pool`, given the explorer's prompt: one prefill a path, nothing written.
+    """How likely another model finds each path of `pool`, given the explorer's prompt: one prefill a path, nothing
+    written.
 
-    Returns a samples frame, a row a path in the pool's order, its numbers in the columns `logprob_*`. A path that failed, and so
-    has no text, has no likelihood either (null) and is not asked for.
+    Returns a samples frame, a row a path in the pool's order, its numbers in the columns `logprob_*`. A path that
+    failed, and so has no text, has no likelihood either (null) and is not asked for.
     """
     model, questions = profile.model(scorer), problems.set_index("problem_id")
     asks = []
@@ -127,7 +135,10 @@ def likelihood(profile: Profile, scorer: str, problems: pd.DataFrame, pool: pd.D
 
 def explorer_asks(problems: pd.DataFrame, n: int) -> list[Ask]:
     """What stage 1 asks for."""
-    return [Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question)), range(n)) for p in problems.itertuples()]
+    return [
+        Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question)), range(n))
+        for p in problems.itertuples()
+    ]
 
 
 def synthesizer_asks(
@@ -142,11 +153,15 @@ def synthesizer_asks(
     questions = problems.set_index("problem_id")
     explorer = "+".join(dict.fromkeys(pool.model))
     asks = []
-    for (problem_id, number), paths in cut_sets(pool, profile.n_paths, profile.n_sets).groupby(["problem_id", "set"], sort=False):
+    for (problem_id, number), paths in cut_sets(pool, profile.n_paths, profile.n_sets).groupby(
+        ["problem_id", "set"], sort=False
+    ):
         problem = questions.loc[problem_id]
         order = derive_seed(profile.seed, problem_id, number)
         messages = prompts.synthesizer_messages(problem.question, components(paths), order)
-        asks.append(Ask(problem.benchmark, problem_id, tuple(messages), range(profile.n_syntheses), number, explorer, condition))
+        asks.append(
+            Ask(problem.benchmark, problem_id, tuple(messages), range(profile.n_syntheses), number, explorer, condition)
+        )
     return asks
 
 
@@ -164,8 +179,13 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
             generate(profile, profile.model(name), role, requests, rows, store)
         found = store.read()
         if absent := {id_ for id_, _ in wanted} - set(found.index):
-            raise RuntimeError(f"engine '{profile.engine}' gave no sample for {len(absent)} of {len(wanted)} requests of {name}.")
-        here = {c: [getattr(item, c) for _, item in wanted] for c in ("benchmark", "problem_id", "set", "explorer", "condition")}
+            raise RuntimeError(
+                f"engine '{profile.engine}' gave no sample for {len(absent)} of {len(wanted)} requests of {name}."
+            )
+        here = {
+            c: [getattr(item, c) for _, item in wanted]
+            for c in ("benchmark", "problem_id", "set", "explorer", "condition")
+        }
         samples = found.loc[[id_ for id_, _ in wanted]].reset_index(drop=True)
         return samples.assign(role=role, model=name, **here).astype({"set": "int32"})
 
@@ -175,8 +195,8 @@ def prepare(
 ) -> tuple[list[tuple[str, Ask]], dict[str, dict], list[Request]]:
     """Work out what `asks` of model `name` come to, given the ids that are `done`.
 
-    Returns (id, ask) of every sample that is wanted, the missing ones' rows of the samples table by id (without a result),
-    and the requests that would make them.
+    Returns (id, ask) of every sample that is wanted, the missing ones' rows of the samples table by id (without a
+    result), and the requests that would make them.
     """
     model = profile.model(name)
     sampling = profile.sampling_of(name, role)
@@ -199,20 +219,29 @@ def prepare(
         for (index, id_), seed in zip(missing, seeds, strict=True):
             rows[id_] = {
                 **{"id": id_, "role": role, "model": name, "revision": identity, "benchmark": item.benchmark},
-                **{"problem_id": item.problem_id, "set": item.set, "explorer": item.explorer, "condition": item.condition},
+                **{
+                    "problem_id": item.problem_id,
+                    "set": item.set,
+                    "explorer": item.explorer,
+                    "condition": item.condition,
+                },
                 **{"prompt_sha": sha, "sampling": described, "index": index, "seed": seed},
             }
     return wanted, rows, requests
 
 
-def generate(profile: Profile, model: Model, role: str, requests: list[Request], rows: dict[str, dict], store: Store) -> None:
+def generate(
+    profile: Profile, model: Model, role: str, requests: list[Request], rows: dict[str, dict], store: Store
+) -> None:
     """Have an engine generate `requests` and store every sample as it comes, with a progress bar."""
     by_request = {(row["prompt_sha"], row["index"]): row for row in rows.values()}
     if profile.engine == "replay":
         first = next(iter(rows.values()))
         raise UserError(
-            f"the store {profile.store_path} lacks {len(rows)} samples of {model.name} as {role}, the first of them sample "
-            f"{first['index']} of problem '{first['problem_id']}'; import them with `a2r store import`, or choose an engine that generates."
+            f"the store {profile.store_path} lacks {len(rows)} samples of {model.name} as {role}, the first of "
+            "them sample "
+            f"{first['index']} of problem '{first['problem_id']}'; "
+            "import them with `a2r store import`, or choose an engine that generates."
         )
     kind = automatic() if profile.engine == "auto" else profile.engine
     engine = open_engine(kind, model.location, model.revision, profile.engine_options_of(model.name, kind))
@@ -224,10 +253,22 @@ def generate(profile: Profile, model: Model, role: str, requests: list[Request],
                 store.add(
                     {
                         **by_request[g.key, g.index],
-                        **{"engine": engine.name, "engine_version": engine.version, "text": text, "finish_reason": g.finish_reason},
-                        **{"prompt_tokens": g.prompt_tokens, "cached_tokens": g.cached_tokens, "completion_tokens": g.completion_tokens},
+                        **{
+                            "engine": engine.name,
+                            "engine_version": engine.version,
+                            "text": text,
+                            "finish_reason": g.finish_reason,
+                        },
+                        **{
+                            "prompt_tokens": g.prompt_tokens,
+                            "cached_tokens": g.cached_tokens,
+                            "completion_tokens": g.completion_tokens,
+                        },
                         **{"seconds": g.seconds, "error": g.error, "time": time.time()},
-                        **{f"logprob_{name}": value for name, value in (g.logprobs._asdict() if g.logprobs else {}).items()},
+                        **{
+                            f"logprob_{name}": value
+                            for name, value in (g.logprobs._asdict() if g.logprobs else {}).items()
+                        },
                     }
                 )
                 tokens += g.completion_tokens

@@ -24,10 +24,15 @@ def read_prices(path: str | Path) -> pd.DataFrame:
     if missing := [c for c in COLUMNS if c not in prices]:
         raise UserError(f"the price table {path} has no column '{missing[0]}'; it needs {', '.join(COLUMNS)}.")
     if prices.model.duplicated().any():
-        raise UserError(f"the price table {path} prices {prices.model[prices.model.duplicated()].iloc[0]} twice; keep one row.")
+        raise UserError(
+            f"the price table {path} prices {prices.model[prices.model.duplicated()].iloc[0]} twice; keep one row."
+        )
     for column in ("input", "output"):
         if len(bad := prices[pd.to_numeric(prices[column], errors="coerce").isna()]):
-            raise UserError(f"the price table {path} has no number under '{column}' for {bad.model.iloc[0]}; fill it in (0 if it is free).")
+            raise UserError(
+                f"the price table {path} has no number under '{column}' for {bad.model.iloc[0]}; "
+                "fill it in (0 if it is free)."
+            )
     return prices.set_index("model").assign(cached_input=lambda p: p.cached_input.fillna(p.input))
 
 
@@ -43,7 +48,8 @@ def price(samples: pd.DataFrame, prices: pd.DataFrame) -> pd.Series:
 
 
 def flops(outcomes: pd.DataFrame, lab: Profile) -> pd.Series:
-    """2 x active parameters x computed tokens of each row of outcomes; nan where the profile gives no parameter count."""
+    """2 x active parameters x computed tokens of each row of outcomes; nan where the profile gives no parameter
+    count."""
     parameters = {m.name: m.parameters for m in lab.models} | {"": 0.0}
     total = 0.0
     for role in ("explorer", "synthesizer"):

@@ -28,9 +28,12 @@ def dial_of(question: str) -> int | None:
 
 
 def with_tests(question: str, tests: int) -> str:
-    """The question with its dial at `tests` (1 to 8 are what the embedded family knows). UserError where it has no dial."""
+    """The question with its dial at `tests` (1 to 8 are what the embedded family knows). UserError where it has no
+    dial."""
     if not DIAL.search(question):
-        raise UserError(f"the question {question[:60]!r} does not say how many candidates may be tested; it has no such dial.")
+        raise UserError(
+            f"the question {question[:60]!r} does not say how many candidates may be tested; it has no such dial."
+        )
     return DIAL.sub(f"You may test {tests}.", question)
 
 
@@ -53,7 +56,10 @@ def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFra
     problems = pd.concat(frames, ignore_index=True)
     if len(repeated := problems[problems.problem_id.duplicated()]):
         first = repeated.iloc[0]
-        raise UserError(f"benchmark '{first.benchmark}' has the problem id '{first.problem_id}' of another benchmark; rename its ids.")
+        raise UserError(
+            f"benchmark '{first.benchmark}' has the problem id '{first.problem_id}' of another benchmark; "
+            "rename its ids."
+        )
     return problems
 
 
@@ -71,7 +77,9 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
     readers = {
         ".parquet": pd.read_parquet,
         ".jsonl": lambda p: pd.read_json(p, lines=True, dtype=False),
-        ".csv": lambda p: pd.read_csv(p, dtype={benchmark.columns.get(c, c): str for c in REQUIRED}, keep_default_na=False),
+        ".csv": lambda p: pd.read_csv(
+            p, dtype={benchmark.columns.get(c, c): str for c in REQUIRED}, keep_default_na=False
+        ),
     }
     if path.exists() and path.suffix in readers:
         try:
@@ -107,7 +115,8 @@ def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{where} is neither a local file nor could it be had from the hub ({reason}); "
-            f"where there is a connection, download it and put its rows as data/problems/{benchmark.name}.parquet (or .jsonl, .csv), "
+            f"where there is a connection, download it and put its rows as data/problems/{benchmark.name}.parquet "
+            "(or .jsonl, .csv), "
             "then give that file as the benchmark's path."
         ) from error
 
@@ -116,27 +125,36 @@ def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame
     """The frame with its columns in order and as text, or a UserError that says what is wrong with it."""
     missing = [column for column in REQUIRED if column not in frame]
     if missing:
-        raise UserError(f"{where} has no column '{missing[0]}'; its columns are {', '.join(frame.columns)}: map them under 'columns'.")
+        raise UserError(
+            f"{where} has no column '{missing[0]}'; its columns are {', '.join(frame.columns)}: "
+            "map them under 'columns'."
+        )
     if benchmark.rows is not None and len(frame) != benchmark.rows:
         raise UserError(f"{where} has {len(frame)} rows instead of {benchmark.rows}; check the revision.")
     frame = frame.assign(benchmark=benchmark.name, **{c: frame[c].map(as_text) for c in REQUIRED})
     for column in ("question", "answer"):
         empty = frame[frame[column].str.strip() == ""]
         if len(empty):
-            raise UserError(f"{where} has no {column} for problem '{empty.problem_id.iloc[0]}'; fill it in or drop the row.")
+            raise UserError(
+                f"{where} has no {column} for problem '{empty.problem_id.iloc[0]}'; fill it in or drop the row."
+            )
     odd = frame[frame.answer.str.strip().str.lower().isin(NO_ANSWERS)]
     if len(odd):
         raise UserError(
-            f"{where} has '{odd.answer.iloc[0]}' as the answer of problem '{odd.problem_id.iloc[0]}'; correct it or drop the row."
+            f"{where} has '{odd.answer.iloc[0]}' as the answer of problem '{odd.problem_id.iloc[0]}'; "
+            "correct it or drop the row."
         )
     repeated = frame[frame.problem_id.duplicated()]
     if len(repeated):
-        raise UserError(f"{where} has the problem id '{repeated.problem_id.iloc[0]}' more than once; make the ids unique.")
+        raise UserError(
+            f"{where} has the problem id '{repeated.problem_id.iloc[0]}' more than once; make the ids unique."
+        )
     if benchmark.integer_answers:
         odd = frame[~frame.answer.map(canonical).str.fullmatch(r"-?\d+")]
         if len(odd):
             raise UserError(
-                f"{where} has the answer '{odd.answer.iloc[0]}' for problem '{odd.problem_id.iloc[0]}', which is no integer; "
+                f"{where} has the answer '{odd.answer.iloc[0]}' for problem '{odd.problem_id.iloc[0]}', which is "
+                "no integer; "
                 f"correct it, or set integer_answers to false."
             )
     if benchmark.sha256 is not None and (sha256 := content(frame)) != benchmark.sha256:
@@ -149,7 +167,8 @@ def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame
 
 
 def content(problems: pd.DataFrame) -> str:
-    """A hash of what is asked and answered, whatever the file's form, ids and order: copies of a benchmark differ in single rows."""
+    """A hash of what is asked and answered, whatever the file's form, ids and order: copies of a benchmark differ in
+    single rows."""
     pairs = sorted((" ".join(p.question.split()), canonical(p.answer)) for p in problems.itertuples())
     return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 

@@ -115,7 +115,9 @@ class Profile:
         for model in self.models:
             if model.name == name:
                 return model
-        raise UserError(f"model '{name}' is not in profile '{self.name}'; it has {', '.join(m.name for m in self.models)}.")
+        raise UserError(
+            f"model '{name}' is not in profile '{self.name}'; it has {', '.join(m.name for m in self.models)}."
+        )
 
     def sampling_of(self, name: str, role: str = "explorer") -> Sampling:
         """How model `name` samples in a role: its own way or the profile's, as a synthesizer with `synthesis` over it.
@@ -133,21 +135,30 @@ class Profile:
         return {**self.engine_options, **model.engine_options, **server}
 
     def with_(self, **changes) -> "Profile":
-        """A copy with other values; `temperature` is that of every model in both roles, `synthesizer_temperature` of the second alone."""
+        """A copy with other values; `temperature` is that of every model in both roles, `synthesizer_temperature` of
+        the second alone."""
         changes = {key: value for key, value in changes.items() if value is not None}
         before = {f.name: getattr(self, f.name) for f in fields(self)}
         before["synthesizer_temperature"] = self.synthesis.get("temperature", self.sampling.temperature)
         if before["synthesizer_temperature"] == self.sampling.temperature:
             before["temperature"] = self.sampling.temperature
         differing = {key: value for key, value in changes.items() if before.get(key) != value}
-        temperature, synthesizer_temperature = (changes.pop(key, None) for key in ("temperature", "synthesizer_temperature"))
+        temperature, synthesizer_temperature = (
+            changes.pop(key, None) for key in ("temperature", "synthesizer_temperature")
+        )
         if unknown := changes.keys() - {f.name for f in fields(self)}:
-            raise UserError(f"a profile has no '{min(unknown)}' to change; it has {', '.join(f.name for f in fields(self))}.")
+            raise UserError(
+                f"a profile has no '{min(unknown)}' to change; it has {', '.join(f.name for f in fields(self))}."
+            )
         profile = replace(self, **changes, changes=tuple(sorted({**dict(self.changes), **differing}.items())))
         if temperature is not None:
-            models = tuple(replace(m, sampling=m.sampling and replace(m.sampling, temperature=temperature)) for m in profile.models)
+            models = tuple(
+                replace(m, sampling=m.sampling and replace(m.sampling, temperature=temperature)) for m in profile.models
+            )
             both = {key: value for key, value in profile.synthesis.items() if key != "temperature"}
-            profile = replace(profile, models=models, sampling=replace(profile.sampling, temperature=temperature), synthesis=both)
+            profile = replace(
+                profile, models=models, sampling=replace(profile.sampling, temperature=temperature), synthesis=both
+            )
         if synthesizer_temperature is not None:
             profile = replace(profile, synthesis={**profile.synthesis, "temperature": synthesizer_temperature})
         _check(replace(profile.sampling, **profile.synthesis), f"profile '{self.name}'")
@@ -169,12 +180,16 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
     if not path.exists():
-        raise UserError(f"there is no profile '{name}'; choose {', '.join(available())} or give the path of a YAML file.")
+        raise UserError(
+            f"there is no profile '{name}'; choose {', '.join(available())} or give the path of a YAML file."
+        )
     raw = {**_read(path), "name": path.stem}
     where = f"profile {path}"
     studies = raw.pop("studies", {})
     if not isinstance(studies, dict) or not all(isinstance(own, dict) for own in studies.values()):
-        raise UserError(f"{where} gives {studies!r} as its studies, which has to be a mapping of studies to their values.")
+        raise UserError(
+            f"{where} gives {studies!r} as its studies, which has to be a mapping of studies to their values."
+        )
     reported = [raw.get("benchmarks"), *(own.get("benchmarks") for own in studies.values())]
     raw |= studies.get(study, {})
     for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric", "efficient"):
@@ -203,17 +218,21 @@ def load_profile(name: str, study: str | None = None) -> Profile:
         for model in raw[role]:
             if model not in names:
                 raise UserError(f"{where} gives '{model}' as one of its {role}, but its models are {', '.join(names)}.")
-    raw["efficient"] = tuple(raw.get("efficient") or [names[max(0, len(names) - 3)], names[max(0, len(names) - 2)], names[-1]])
+    raw["efficient"] = tuple(
+        raw.get("efficient") or [names[max(0, len(names) - 3)], names[max(0, len(names) - 2)], names[-1]]
+    )
     if len(raw["efficient"]) != 3 or not set(raw["efficient"]) <= set(names):
         raise UserError(
-            f"{where} gives {', '.join(map(str, raw['efficient']))} as 'efficient'; it has to name three of its models: "
+            f"{where} gives {', '.join(map(str, raw['efficient']))} as 'efficient'; "
+            "it has to name three of its models: "
             "an explorer, a synthesizer, and the large model they are compared with."
         )
     return build(Profile, raw, where)
 
 
 def registered(profile: str, name: str, model: Path, folder: Path) -> Path:
-    """Write `folder`/<profile>-<folder of the model>.yaml: the profile with its model `name` taken from `model`; returns its path."""
+    """Write `folder`/<profile>-<folder of the model>.yaml: the profile with its model `name` taken from `model`;
+    returns its path."""
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
     raw = _read(path)
     raw["models"] = [{**m, "path": str(model)} if m["name"] == name else m for m in raw["models"]]
@@ -229,7 +248,9 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UserError(f"profile {path} is not valid YAML ({line}{error.problem}); see a2r/profiles/nano.yaml for the form.") from error
+        raise UserError(
+            f"profile {path} is not valid YAML ({line}{error.problem}); see a2r/profiles/nano.yaml for the form."
+        ) from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"profile {path} cannot be read ({str(error).splitlines()[0]}); give a YAML file.") from error
     if not isinstance(raw, dict):
@@ -259,21 +280,42 @@ def _model(values: dict, sampling: dict, where: str) -> Model:
 def build(kind: type, values: dict, where: str):
     """The dataclass `kind` from a mapping, its types and limits checked; UserError that begins with `where`."""
     if not isinstance(values, dict):
-        raise UserError(f"{where} gives {values!r} for a {kind.__name__.lower()}, which has to be a mapping of keys to values.")
+        raise UserError(
+            f"{where} gives {values!r} for a {kind.__name__.lower()}, which has to be a mapping of keys to values."
+        )
     known = [f.name for f in fields(kind)]
     if unknown := [key for key in values if key not in known]:
-        raise UserError(f"{where} has an unknown key '{unknown[0]}' for a {kind.__name__.lower()}; known are {', '.join(known)}.")
+        raise UserError(
+            f"{where} has an unknown key '{unknown[0]}' for a {kind.__name__.lower()}; known are {', '.join(known)}."
+        )
     try:
         return _check(kind(**values), where)
     except TypeError as error:
         raise UserError(f"{where} lacks something a {kind.__name__.lower()} needs: {error}.") from error
 
 
-KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping", tuple: "a list"}
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    dict: "a mapping",
+    tuple: "a list",
+}
 LIMITS = {
     **dict.fromkeys(
         (
-            *("n_paths", "n_sets", "n_syntheses", "n_problems", "rows", "max_tokens", "parameters", "gpus", "tokens_per_second"),
+            *(
+                "n_paths",
+                "n_sets",
+                "n_syntheses",
+                "n_problems",
+                "rows",
+                "max_tokens",
+                "parameters",
+                "gpus",
+                "tokens_per_second",
+            ),
             *("steps", "updates", "prompts", "micro_batch", "save_steps", "eval_steps"),
         ),
         (lambda v: v >= 1, "at least 1"),
@@ -293,7 +335,9 @@ def _check(made, where: str):
         value, hints = getattr(made, name), get_args(hint) if isinstance(hint, UnionType) else [hint]
         kinds = [get_origin(kind) or kind for kind in hints]
         within, words = LIMITS.get(name, (lambda _: True, ""))
-        if not any(isinstance(value, (int, float) if k is float else k) for k in kinds) or (isinstance(value, bool) and bool not in kinds):
+        if not any(isinstance(value, (int, float) if k is float else k) for k in kinds) or (
+            isinstance(value, bool) and bool not in kinds
+        ):
             words = KINDS.get(kinds[0], f"a {kinds[0].__name__.lower()}")
         elif value is None or within(value):
             continue

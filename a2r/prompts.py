@@ -20,7 +20,8 @@ SYNTHESIZER = (
     "and correct those that are not. " + INSTRUCTION
 )
 
-# Forms beside A2R's: choosing one of the references (GenSelect, arXiv 2507.17797; of two it is a pairwise comparison), and judging
+# Forms beside A2R's: choosing one of the references (GenSelect, arXiv 2507.17797; of two it is a pairwise comparison),
+# and judging
 # a single one (self-verification). In our own words; the embedded family is taught these four forms and no other.
 CHOOSER = (
     "{question}\n\n"
@@ -48,7 +49,8 @@ def explorer_messages(question: str) -> list[dict[str, str]]:
 def synthesizer_messages(
     question: str, components: Sequence[str], seed: int | None = None, form: str = SYNTHESIZER
 ) -> list[dict[str, str]]:
-    """Chat messages that give a model the problem and N answer components: to synthesize, or in another `form` (CHOOSER, VERIFIER).
+    """Chat messages that give a model the problem and N answer components: to synthesize, or in another `form`
+    (CHOOSER, VERIFIER).
 
     The order of the references is shuffled by `seed` (None keeps it), so that no position is favoured.
     An empty component is shown as "(no answer)": a path that failed is still one of the N.

@@ -28,7 +28,10 @@ ABANDONED_SECONDS = 3600.0  # a temporary file this old has no writer any more
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),  # hash of model, revision, messages, sampling, index
-        ("role", pa.string()),  # explorer, synthesizer, or scorer (who writes nothing, and whose numbers are those of another's text)
+        (
+            "role",
+            pa.string(),
+        ),  # explorer, synthesizer, or scorer (who writes nothing, and whose numbers are those of another's text)
         ("model", pa.string()),
         ("revision", pa.string()),
         ("engine", pa.string()),
@@ -59,7 +62,8 @@ SCHEMA = pa.schema(
 # Columns in which a value may be missing, and which parts written before they were thought of lack; they read as null.
 OPTIONAL: frozenset[str] = frozenset({"logprob_mean", "logprob_tail", "logprob_lowest"})
 
-# What this process has read, by folder: part files never change, so a study that asks fifty times reads each of them once.
+# What this process has read, by folder: part files never change, so a study that asks fifty times reads each of them
+# once.
 _READ: dict[Path, dict[tuple, pd.DataFrame]] = {}
 _WHOLE: dict[Path, tuple[list[tuple], pd.DataFrame]] = {}
 
@@ -85,7 +89,8 @@ class Store:
             probe.unlink()
         except OSError as error:
             raise UserError(
-                f"the store {self.folder} cannot be written ({error.strerror}); free the folder or set another one with 'store'."
+                f"the store {self.folder} cannot be written ({error.strerror}); "
+                "free the folder or set another one with 'store'."
             ) from error
 
     def __enter__(self) -> "Store":
@@ -123,7 +128,8 @@ class Store:
             write_part(table, self.folder / f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet")
         except OSError as error:
             raise UserError(
-                f"the store {self.folder} took no more samples ({error.strerror}); make room and run again: what was written is kept."
+                f"the store {self.folder} took no more samples ({error.strerror}); make room and run again: "
+                "what was written is kept."
             ) from error
 
     def read(self) -> pd.DataFrame:
@@ -152,14 +158,18 @@ class Store:
                 except FileNotFoundError:
                     complete, parts = False, {}  # another process set it aside, or put it into a larger one: look again
                 except (pa.ArrowException, OSError, ValueError) as error:
-                    if isinstance(error, OSError) and error.errno:  # the file may be sound: no permission, too many open files
+                    # the file may be sound: no permission, too many open files
+                    if isinstance(error, OSError) and error.errno:
                         reason = error.strerror
-                        raise UserError(f"the part file {part} cannot be read ({reason}); make it readable and run again.") from error
+                        raise UserError(
+                            f"the part file {part} cannot be read ({reason}); make it readable and run again."
+                        ) from error
                     self._set_aside(part, str(error).splitlines()[0])
         return parts
 
     def compact(self) -> tuple[int, int]:
-        """Put all parts into one; returns how many there were and how many samples they have. Safe beside other processes.
+        """Put all parts into one; returns how many there were and how many samples they have. Safe beside other
+        processes.
 
         The old parts go only when the new one is on disk. Every row is kept but those that are in there twice.
         """
@@ -182,18 +192,23 @@ class Store:
         try:
             write_part(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), Path(file))
         except OSError as error:
-            raise UserError(f"the samples cannot be written to {file} ({error.strerror}); give a file in a folder with room.") from error
+            raise UserError(
+                f"the samples cannot be written to {file} ({error.strerror}); give a file in a folder with room."
+            ) from error
         return len(frame)
 
     def bring_in(self, file: str | Path) -> tuple[int, int]:
-        """Take the samples of an exported file that are not here yet; returns how many those are, and how many the file has.
+        """Take the samples of an exported file that are not here yet; returns how many those are, and how many the file
+        has.
 
         UserError, and nothing taken, for a file that is damaged or no export.
         """
         try:
             frame = read_part(Path(file))
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise UserError(f"{file} is not a whole export of a store ({str(error).splitlines()[0]}); export it again.") from error
+            raise UserError(
+                f"{file} is not a whole export of a store ({str(error).splitlines()[0]}); export it again."
+            ) from error
         known = self.read()
         new = frame[~frame.id.isin(known.index[known.error == ""])]
         if len(new):
@@ -201,7 +216,8 @@ class Store:
         return len(new), len(frame)
 
     def contents(self) -> pd.DataFrame:
-        """What is here, a row a model, role and benchmark: samples, failed ones, tokens in millions, megabytes of text."""
+        """What is here, a row a model, role and benchmark: samples, failed ones, tokens in millions, megabytes of
+        text."""
         groups = self.read().groupby(["model", "revision", "role", "benchmark"], sort=True)
         return groups.agg(
             samples=("id", "size"),
@@ -222,7 +238,10 @@ class Store:
                 f"the part file {part} is damaged ({reason}) and could not be renamed ({error.strerror}); remove it."
             ) from error
         log.warning(
-            "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again.", part, reason, aside.name
+            "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again.",
+            part,
+            reason,
+            aside.name,
         )
 
 

@@ -1,7 +1,8 @@
 """Tokens per second of an engine beside the bare library that it stands on, on the same requests.
 
-    python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5                   # transformers beside model.generate
-    python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5 --engine vllm     # our server beside LLM.generate
+    python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5                   # transformers beside
+    model.generate python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5 --engine vllm     # our
+    server beside LLM.generate
 
 `model.generate` gets what a careful user gives it: prompts sorted by length, left-padded batches, n
 sequences per prompt, and the fastest of several batch sizes. The two alternate in time, so that a busy
@@ -33,7 +34,9 @@ def make_requests(role: str, problems: int, n: int, sampling: Sampling) -> list[
             messages = prompts.explorer_messages(problem.question)
         else:
             messages = prompts.synthesizer_messages(problem.question, [problem.component] * 4)
-        requests.append(Request(f"{role}-{i}", tuple(messages), sampling, tuple(range(n)), tuple(range(n * i, n * i + n))))
+        requests.append(
+            Request(f"{role}-{i}", tuple(messages), sampling, tuple(range(n)), tuple(range(n * i, n * i + n)))
+        )
     return requests
 
 
@@ -45,12 +48,16 @@ def run_engine(engine: Engine, requests: list[Request]) -> tuple[int, float]:
 
 
 @torch.inference_mode()
-def run_generate(engine: TransformersEngine, model: PreTrainedModel, requests: list[Request], rows: int) -> tuple[int, float]:
+def run_generate(
+    engine: TransformersEngine, model: PreTrainedModel, requests: list[Request], rows: int
+) -> tuple[int, float]:
     """Completion tokens and seconds of `model.generate` with `rows` sequences in a batch."""
     start = time.perf_counter()
     tokenizer, sampling, n = engine.tokenizer, requests[0].sampling, len(requests[0].indices)
     tokenizer.padding_side = "left"
-    texts = [tokenizer.apply_chat_template(list(r.messages), add_generation_prompt=True, tokenize=False) for r in requests]
+    texts = [
+        tokenizer.apply_chat_template(list(r.messages), add_generation_prompt=True, tokenize=False) for r in requests
+    ]
     encoded = sorted(tokenizer(texts, add_special_tokens=False).input_ids, key=len)
     per_batch, tokens = max(1, rows // n), 0
     for at in range(0, len(encoded), per_batch):
@@ -77,7 +84,14 @@ def run_llm(llm, requests: list[Request]) -> tuple[int, float]:
 
     start, s = time.perf_counter(), requests[0].sampling
     parameters = [
-        SamplingParams(n=len(r.indices), temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_tokens=s.max_tokens, seed=r.seeds[0])
+        SamplingParams(
+            n=len(r.indices),
+            temperature=s.temperature,
+            top_p=s.top_p,
+            top_k=s.top_k,
+            max_tokens=s.max_tokens,
+            seed=r.seeds[0],
+        )
         for r in requests
     ]
     outputs = llm.chat([list(r.messages) for r in requests], parameters, use_tqdm=False)
@@ -93,7 +107,10 @@ def compare(role: str, ours, theirs, name: str, repeats: int) -> None:
     ratios = [a / b for a, b in zip(*speeds, strict=True)]
     fast, slow = map(statistics.median, speeds)
     print(f"{role}: engine {fast:.0f} tokens/s, {name} {slow:.0f} tokens/s")
-    print(f"{role}: median ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, n={len(ratios)})")
+    print(
+        f"{role}: median ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, "
+        f"n={len(ratios)})"
+    )
 
 
 def beside_llm(args: argparse.Namespace, roles: tuple[str, ...], sampling: Sampling) -> None:
@@ -107,7 +124,9 @@ def beside_llm(args: argparse.Namespace, roles: tuple[str, ...], sampling: Sampl
         requests = make_requests(role, args.problems, args.n, sampling)
         run_engine(engine, requests[:20])
         run_llm(llm, requests[:20])
-        compare(role, lambda r=requests: run_engine(engine, r), lambda r=requests: run_llm(llm, r), "LLM.chat", args.repeats)
+        compare(
+            role, lambda r=requests: run_engine(engine, r), lambda r=requests: run_llm(llm, r), "LLM.chat", args.repeats
+        )
     engine.close()
 
 
@@ -122,7 +141,9 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--top-k", type=int, default=0)
     parser.add_argument("--top-p", type=float, default=1.0)
-    parser.add_argument("--rows", type=int, nargs="+", default=[64, 128, 256, 512], help="batch sizes tried for model.generate")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[64, 128, 256, 512], help="batch sizes tried for model.generate"
+    )
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device")
     parser.add_argument("--dtype", default="float32")
@@ -146,7 +167,11 @@ def main() -> None:
             tokens, seconds = run_generate(engine, model, requests, rows)
             speeds[rows] = tokens / seconds
         best = max(speeds, key=speeds.get)
-        print(f"{role}: model.generate by batch size: " + ", ".join(f"{rows}: {speed:.0f}" for rows, speed in speeds.items()) + " tokens/s")
+        print(
+            f"{role}: model.generate by batch size: "
+            + ", ".join(f"{rows}: {speed:.0f}" for rows, speed in speeds.items())
+            + " tokens/s"
+        )
         compare(
             role,
             lambda r=requests: run_engine(engine, r),

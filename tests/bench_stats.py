@@ -1,4 +1,5 @@
-"""Times the whole analysis: 1,000 problems x 64 samples x 10 methods, every metric, 10,000 resamples, every paired test.
+"""Times the whole analysis: 1,000 problems x 64 samples x 10 methods, every metric, 10,000 resamples, every paired
+test.
 
 Run `python tests/bench_stats.py`. The target is about 5 s on 2 cores.
 """
@@ -35,14 +36,19 @@ def main() -> None:
     def lap(name):
         clock.append((name, time.perf_counter()))
 
-    correct = {m: np.array([[equivalent(g, a) for a in row] for g, row in zip(golds, pool, strict=True)]) for m, pool in pools.items()}
+    correct = {
+        m: np.array([[equivalent(g, a) for a in row] for g, row in zip(golds, pool, strict=True)])
+        for m, pool in pools.items()
+    }
     lap("grade 640,000 answers")
     cuts = [slice(i, i + N) for i in range(0, SAMPLES, N)]
     outcomes = {}
     for m, pool in pools.items():
         outcomes["pass@1", m] = correct[m].mean(axis=1)
         outcomes[f"pass@{N}", m] = pass_at_k(SAMPLES, correct[m].sum(axis=1), N)
-        outcomes[f"cons@{N}", m] = [np.mean([majority(row[cut], gold) for cut in cuts]) for gold, row in zip(golds, pool, strict=True)]
+        outcomes[f"cons@{N}", m] = [
+            np.mean([majority(row[cut], gold) for cut in cuts]) for gold, row in zip(golds, pool, strict=True)
+        ]
     lap("Pass@1, Pass@4, Cons@4 of 160,000 sets")
     for m, pool in pools.items():
         for row, verdicts in zip(pool, correct[m], strict=True):

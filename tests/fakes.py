@@ -62,22 +62,32 @@ class FakeEngine:
             return Generation(request.key, index, "", "error", prompt, 0, 0, 0.0, error)
         a, b = map(int, re.search(r"What is (\d+) \+ (\d+)\?", request.messages[0]["content"]).groups())
         answer = a + b + (seed % 3 == 0) * (1 + seed % 2)
-        text = f"<think>\nsample {index} of {request.key[:8]}, seed {seed}\n</think>\n\n{a}+{b}={answer}\n\\boxed{{{answer}}}"
+        text = (
+            f"<think>\nsample {index} of {request.key[:8]}, seed "
+            f"{seed}\n</think>\n\n{a}+{b}={answer}\n\\boxed{{{answer}}}"
+        )
         sure = LogProbs(-(seed % 101) / 100, -(seed % 103) / 100, -1.5)
-        return Generation(request.key, index, text, "stop", prompt, prompt // 2, len(text), 0.01 * (1 + index), logprobs=sure)
+        return Generation(
+            request.key, index, text, "stop", prompt, prompt // 2, len(text), 0.01 * (1 + index), logprobs=sure
+        )
 
     def close(self) -> None:
         self.closed += 1
 
 
 def write_profile(folder: Path, **changes) -> Path:
-    """A profile over three small problems in `folder`, its store and figures in there too; `changes` replace its keys."""
+    """A profile over three small problems in `folder`, its store and figures in there too; `changes` replace its
+    keys."""
     problems = folder / "sums.jsonl"
     problems.write_text(
-        "".join(f'{{"problem_id": "sum-{i}", "question": "What is {i} + {7 * i}?", "answer": "{8 * i}"}}\n' for i in (1, 2, 3))
+        "".join(
+            f'{{"problem_id": "sum-{i}", "question": "What is {i} + {7 * i}?", "answer": "{8 * i}"}}\n'
+            for i in (1, 2, 3)
+        )
     )
     (folder / "prices.csv").write_text(
-        "model,input,cached_input,output,currency,source,date\n" + "".join(f"{name},1,0.5,2,USD,made up,2026-01-01\n" for name in "ab")
+        "model,input,cached_input,output,currency,source,date\n"
+        + "".join(f"{name},1,0.5,2,USD,made up,2026-01-01\n" for name in "ab")
     )
     keys = {
         "models": [{"name": "a", "path": "made/up-a"}, {"name": "b", "path": "made/up-b", "revision": "r1"}],
@@ -97,8 +107,9 @@ class FakeServer:
     """An OpenAI-compatible server in a thread that answers as it is told.
 
     `behave(request body, how many requests came before with these messages)` returns what to do: a dict as the
-    answer's body, an int as an HTTP status, "drop" to close the connection, "hang" to keep it, "garbage" for a body that
-    is no completion. Without one it completes. `bodies` has every completion request, `most` the highest number at once.
+    answer's body, an int as an HTTP status, "drop" to close the connection, "hang" to keep it, "garbage" for a body
+    that is no completion. Without one it completes. `bodies` has every completion request, `most` the highest number at
+    once.
     """
 
     def __init__(self, behave=None, models=("m",), key: str | None = None):
@@ -131,7 +142,13 @@ class FakeServer:
 
             def do_GET(self):
                 if not self.refused():
-                    self.reply(200, {"object": "list", "data": [{"id": m, "object": "model", "owned_by": "fake"} for m in outer.models]})
+                    self.reply(
+                        200,
+                        {
+                            "object": "list",
+                            "data": [{"id": m, "object": "model", "owned_by": "fake"} for m in outer.models],
+                        },
+                    )
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -158,7 +175,9 @@ class FakeServer:
                 elif what == "garbage":
                     self.reply(200, b'{"choices": 7}')
                 elif isinstance(what, int):
-                    self.reply(what, {"error": {"message": f"status {what}, asked with {self.headers.get('Authorization')}"}})
+                    self.reply(
+                        what, {"error": {"message": f"status {what}, asked with {self.headers.get('Authorization')}"}}
+                    )
                 elif "error" in what:
                     self.reply(400, what)
                 else:
@@ -180,6 +199,19 @@ def completion(body: dict, messages: list[dict] | None = None, reason: str = "st
         a, b = map(int, re.search(r"What is (\d+) \+ (\d+)\?", body["messages"][0]["content"]).groups())
         right = f"<think>\nadd\n</think>\n\n\\boxed{{{a + b}}}"
         messages = [{"content": right}] * body.get("n", 1)
-    choices = [{"index": k, "finish_reason": reason, "message": {"role": "assistant", **m}} for k, m in enumerate(messages)]
-    usage = usage or {"prompt_tokens": 10, "completion_tokens": 30 * len(choices), "total_tokens": 10 + 30 * len(choices)}
-    return {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "choices": choices, "usage": usage}
+    choices = [
+        {"index": k, "finish_reason": reason, "message": {"role": "assistant", **m}} for k, m in enumerate(messages)
+    ]
+    usage = usage or {
+        "prompt_tokens": 10,
+        "completion_tokens": 30 * len(choices),
+        "total_tokens": 10 + 30 * len(choices),
+    }
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 1,
+        "model": body["model"],
+        "choices": choices,
+        "usage": usage,
+    }

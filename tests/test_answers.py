@@ -1,4 +1,5 @@
-r"""Hard model outputs for extraction, and a table of verdicts for equivalence. All offline; math-verify runs in a2r's worker."""
+r"""Hard model outputs for extraction, and a table of verdicts for equivalence. All offline; math-verify runs in a2r's
+worker."""
 
 import logging
 import os
@@ -81,7 +82,23 @@ def test_component():
 
 
 @pytest.mark.parametrize(
-    "piece", ["\\boxed{", "\\boxed{5}", "{", "}", "\\", "answer is ", "answer", "</think>", "<think>", "so ", "*", "\n", "$", "7"]
+    "piece",
+    [
+        "\\boxed{",
+        "\\boxed{5}",
+        "{",
+        "}",
+        "\\",
+        "answer is ",
+        "answer",
+        "</think>",
+        "<think>",
+        "so ",
+        "*",
+        "\n",
+        "$",
+        "7",
+    ],
 )
 def test_a_megabyte_of_repetition_is_fast(piece):
     start = time.perf_counter()
@@ -101,7 +118,8 @@ SAME = {  # gold: predictions
     "70": ["$70$", "$$70$$", r"\(70\)", r"\[ 70 \]", "70.", "70.0", " 70 ", "**70**"],
     "1000": ["1,000", "1{,}000", r"1\,000", r"1,\!000", r"1\!,000", "1 000"],
     "1234567": ["1,234,567"],
-    "12": ["12 cm", r"12\text{ cm}", r"12\,\mathrm{cm}", r"12 \text{ square units}", "12cm^2", r"12\text{ cm}^2", r"12\text{ m}",
+    "12": ["12 cm", r"12\text{ cm}", r"12\,\mathrm{cm}", r"12 \text{ square units}", "12cm^2", r"12\text{ cm}^2",
+        r"12\text{ m}",
         r"\text{12}",
         r"\textbf{12}", r"\mathbf{12}", r"\boxed{12}", "x = 12", "$x=12$", r"\$12", "12 dollars", "(12)", "{12}"],
     "60": [r"60^\circ", r"60^{\circ}", "60\xb0", "60 degrees", r"60\degree"],
@@ -195,7 +213,15 @@ def test_different(gold, prediction):
 
 @pytest.mark.parametrize(
     "hard",
-    ["9^{9^{9^{9}}}", r"\sum_{n=1}^{10^{10}} n^n", "1234567!!!", r"\int_0^1 e^{x^{x}} dx", "{" * 200, "(" * 200, "((x+1)^{999})^{999}"],
+    [
+        "9^{9^{9^{9}}}",
+        r"\sum_{n=1}^{10^{10}} n^n",
+        "1234567!!!",
+        r"\int_0^1 e^{x^{x}} dx",
+        "{" * 200,
+        "(" * 200,
+        "((x+1)^{999})^{999}",
+    ],
 )
 def test_time_limit(hard):
     for pair in (("17", hard), (hard, "17")):
@@ -276,7 +302,11 @@ DRESS = [
 
 @given(NUMBERS)
 def test_reflexive_on_integers(number):
-    assert equivalent(str(number), str(number)) and equivalent(number, f"{number:,}") and not equivalent(number, number + 1)
+    assert (
+        equivalent(str(number), str(number))
+        and equivalent(number, f"{number:,}")
+        and not equivalent(number, number + 1)
+    )
 
 
 @given(NUMBERS, st.sampled_from(DRESS), st.sampled_from(DRESS), st.integers(0, 3))
@@ -288,7 +318,16 @@ def test_formatting_does_not_matter(number, one, two, zeros):
     assert extract(rf"so \boxed{{{one.format(plain)}}}") == one.format(plain).strip()
 
 
-PIECES = [*"0123456789.,+-*/^_(){}[]$\\ xyzi=%!<>|AB", r"\frac", r"\sqrt", r"\text{", r"\boxed{", r"\pi", "<think>", "</think>"]
+PIECES = [
+    *"0123456789.,+-*/^_(){}[]$\\ xyzi=%!<>|AB",
+    r"\frac",
+    r"\sqrt",
+    r"\text{",
+    r"\boxed{",
+    r"\pi",
+    "<think>",
+    "</think>",
+]
 MATHSY = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
 

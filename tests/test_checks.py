@@ -22,7 +22,9 @@ def said(lab) -> dict[str, tuple[bool, str]]:
 @pytest.fixture
 def whole(tmp_path):
     """The tiny profile with real model folders."""
-    models = [{"name": n, "path": str(ROOT / "data/models/nano-32"), "tokens_per_second": 1000, "gpus": 2} for n in "ab"]
+    models = [
+        {"name": n, "path": str(ROOT / "data/models/nano-32"), "tokens_per_second": 1000, "gpus": 2} for n in "ab"
+    ]
     return load_profile(str(write_profile(tmp_path, models=models)))
 
 
@@ -60,7 +62,11 @@ def test_a_template_that_opens_the_thinking_has_to_be_known(whole, tmp_path):
     shutil.copytree(ROOT / "data/models/nano-32", opening)
     template = opening / "chat_template.jinja"
     template.write_text(template.read_text().rstrip() + "{% if add_generation_prompt %}<think>\n{% endif %}")
-    for path, opened, ends in ((opening, False, "ends"), (opening, True, ""), (ROOT / "data/models/nano-32", True, "does not end")):
+    for path, opened, ends in (
+        (opening, False, "ends"),
+        (opening, True, ""),
+        (ROOT / "data/models/nano-32", True, "does not end"),
+    ):
         found = said(replace(whole, models=(Model("a", str(path), opened=opened), whole.models[1])))["model a"]
         wrong = f"its chat template {ends} a prompt with <think>; say `opened: {str(not opened).lower()}` for it."
         assert found == ((False, wrong) if ends else (True, str(path)))
@@ -98,7 +104,10 @@ def test_a_machine_that_opens_no_port(whole, monkeypatch):
     assert said(replace(whole, engine="vllm"))["engine vllm"][0]
     monkeypatch.setattr("socket.socket.bind", bind)
     found = said(replace(whole, engine="vllm"))["engine vllm"]
-    assert found == (False, "no port of 127.0.0.1 can be opened for a server (Permission denied); allow local connections.")
+    assert found == (
+        False,
+        "no port of 127.0.0.1 can be opened for a server (Permission denied); allow local connections.",
+    )
 
 
 def test_a_disk_without_room(whole, monkeypatch):
@@ -117,7 +126,9 @@ def test_the_plan_of_the_paper_needs_neither_models_nor_problems():
     assert (table.basis == "assumed").all() and (table.stored == 0).all()
     assert "The problems are not here" in planning.described(lab)
     large, small = table.loc["synthesizer", "Qwen3-32B"], table.loc["synthesizer", "Qwen3-8B"]
-    assert large["GPU-hours"] == pytest.approx(5 / 4 * small["GPU-hours"] * 2 * 4000 / 2200), "two GPUs, at their own speed"
+    assert large["GPU-hours"] == pytest.approx(5 / 4 * small["GPU-hours"] * 2 * 4000 / 2200), (
+        "two GPUs, at their own speed"
+    )
     assert large.cost == pytest.approx(5 / 4 * 4 * small.cost), "CNY 2 and 20 against 0.5 and 5"
     assert planning.plan(lab.with_(n_problems=2)).set_index("role").loc["explorer"].needed.max() == 6 * pool
 
@@ -159,5 +170,7 @@ def test_the_store_on_the_command_line(whole, use, tmp_path, capsys):
     assert store("import", str(file)) == (0, "0 of 48 samples are new here\n")
     assert store("export")[0] == store("show", str(file))[0] == 2
     engine = use()
-    assert len(explore(whole, "a", load_problems(whole), 16)) == 48 and not engine.asked, "what was imported is not asked for again"
+    assert len(explore(whole, "a", load_problems(whole), 16)) == 48 and not engine.asked, (
+        "what was imported is not asked for again"
+    )
     assert len(Store(whole.store_path).read()) == 48

@@ -27,7 +27,9 @@ def ran(monkeypatch, tmp_path):
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(
-        runner, "results", lambda executed: {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []}
+        runner,
+        "results",
+        lambda executed: {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []},
     )
     return calls
 
@@ -47,21 +49,38 @@ def test_an_unknown_study(capsys, ran):
 
 def test_an_unknown_profile(capsys):
     sentence = f"there is no profile 'nope'; choose {', '.join(profiles.available())} or give the path of a YAML file."
-    assert refused(capsys, "run", STUDY, "--profile", "nope") == refused(capsys, "run", STUDY, "-p", "profile=nope") == sentence
+    assert (
+        refused(capsys, "run", STUDY, "--profile", "nope")
+        == refused(capsys, "run", STUDY, "-p", "profile=nope")
+        == sentence
+    )
 
 
 def test_an_unknown_parameter(capsys, ran):
     assert refused(capsys, "run", STUDY, "-p", "n_path=4").startswith("study ")
-    assert "has no parameter 'n_path'; it takes profile, " in refused(capsys, "run", STUDY, "-p", "seed=1", "-p", "n_path=4")
+    assert "has no parameter 'n_path'; it takes profile, " in refused(
+        capsys, "run", STUDY, "-p", "seed=1", "-p", "n_path=4"
+    )
     assert not ran
 
 
 def test_temperatures_of_either_role_reach_the_profile():
     notebook = runner.find("symmetric")
-    values = runner.check_parameters(notebook, {"temperature": "0.7", "synthesizer_temperature": "0.3", "seed": "5", "n_sets": "1"})
-    knobs = {name: value for name, value in {**runner.parameters_of(notebook), **values}.items() if name not in ("profile", "models")}
+    values = runner.check_parameters(
+        notebook, {"temperature": "0.7", "synthesizer_temperature": "0.3", "seed": "5", "n_sets": "1"}
+    )
+    knobs = {
+        name: value
+        for name, value in {**runner.parameters_of(notebook), **values}.items()
+        if name not in ("profile", "models")
+    }
     lab = profiles.load_profile("nano", "symmetric").with_(**knobs)
-    assert (lab.sampling.temperature, lab.sampling_of("nano-32", "synthesizer").temperature, lab.seed, lab.n_sets) == (0.7, 0.3, 5, 1)
+    assert (lab.sampling.temperature, lab.sampling_of("nano-32", "synthesizer").temperature, lab.seed, lab.n_sets) == (
+        0.7,
+        0.3,
+        5,
+        1,
+    )
 
 
 def test_a_study_leaves_the_profile_its_own_values():
@@ -72,7 +91,10 @@ def test_a_study_leaves_the_profile_its_own_values():
 
 def test_a_value_of_another_type(capsys, ran):
     notebook = runner.find(STUDY).stem
-    assert refused(capsys, "run", STUDY, "-p", "seed=lucky") == f"parameter 'seed' of {notebook} has to be a whole number, not 'lucky'."
+    assert (
+        refused(capsys, "run", STUDY, "-p", "seed=lucky")
+        == f"parameter 'seed' of {notebook} has to be a whole number, not 'lucky'."
+    )
     assert not ran
 
 
@@ -85,7 +107,9 @@ def test_a_parameter_without_a_value(capsys, ran, pair):
 def test_a_run_says_what_it_made(capsys, ran, tmp_path):
     assert cli.main(["run", STUDY, "--profile", "smoke", "-p", "seed=3"]) == 0
     assert ran == [(STUDY, "smoke", {"seed": "3"})]
-    assert capsys.readouterr().out == f"{STUDY}: notebook {tmp_path / 'executed.ipynb'}; tables in/x_*; figures in/x.png\n"
+    assert (
+        capsys.readouterr().out == f"{STUDY}: notebook {tmp_path / 'executed.ipynb'}; tables in/x_*; figures in/x.png\n"
+    )
 
 
 def test_the_profile_may_also_be_a_parameter(ran):
@@ -101,30 +125,53 @@ def test_without_a_name_all_studies_run(ran):
 
 def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
     assert cli.main(["run", "--profile", "paper"]) == 0
-    assert [study for study, _, _ in ran] == [study for study in runner.available() if study not in ("nano", "rl", "stability")]
+    assert [study for study, _, _ in ran] == [
+        study for study in runner.available() if study not in ("nano", "rl", "stability")
+    ]
     err = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in err] == ["nano", "rl", "stability"] and all(": left out, " in line for line in err)
+    assert [line.split(":")[0] for line in err] == ["nano", "rl", "stability"] and all(
+        ": left out, " in line for line in err
+    )
     assert "Qwen3-8B-RL is not trained yet; run `a2r train-synthesizer" in err[1]
 
 
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
     collected = []
     monkeypatch.setattr(
-        runner, "collected", lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"]
+        runner,
+        "collected",
+        lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"],
     )
     assert (
-        cli.main(["run", "symmetric", "--profile", "smoke", "-p", "seed=3", "--sweep", "n_paths=1,2", "--sweep", "temperature=0.7,1.0"])
+        cli.main(
+            [
+                "run",
+                "symmetric",
+                "--profile",
+                "smoke",
+                "-p",
+                "seed=3",
+                "--sweep",
+                "n_paths=1,2",
+                "--sweep",
+                "temperature=0.7,1.0",
+            ]
+        )
         == 0
     )
     swept = [{"n_paths": n, "temperature": t} for n in ("1", "2") for t in ("0.7", "1.0")]
-    assert ran == [("symmetric", "smoke", {"seed": "3", **values}) for values in swept] and collected == [("smoke", swept)]
+    assert ran == [("symmetric", "smoke", {"seed": "3", **values}) for values in swept] and collected == [
+        ("smoke", swept)
+    ]
     assert capsys.readouterr().out.endswith(f"symmetric: all runs in {tmp_path / 'all.csv'}\n")
 
 
 def test_a_bad_sweep_runs_nothing(capsys, ran):
     assert "has no parameter 'n_path'" in refused(capsys, "run", "symmetric", "--sweep", "n_path=1,2")
     assert "has to be a whole number, not 'two'" in refused(capsys, "run", "symmetric", "--sweep", "n_paths=1,two")
-    assert refused(capsys, "run", "symmetric", "--sweep", "n_paths") == "'--sweep n_paths' is not of the form KNOB=VALUE."
+    assert (
+        refused(capsys, "run", "symmetric", "--sweep", "n_paths") == "'--sweep n_paths' is not of the form KNOB=VALUE."
+    )
     assert not ran
 
 
@@ -167,7 +214,10 @@ def test_an_interrupt(capsys, monkeypatch):
 
     monkeypatch.setattr(runner, "run", interrupt)
     assert cli.main(["run", STUDY]) == 130
-    assert capsys.readouterr().err == "a2r: interrupted; what was sampled is kept, and the same command goes on from there.\n"
+    assert (
+        capsys.readouterr().err
+        == "a2r: interrupted; what was sampled is kept, and the same command goes on from there.\n"
+    )
 
 
 def test_list_names_studies_parameters_and_profiles(capsys):

@@ -28,7 +28,9 @@ def test_the_baselines_have_the_temperature_of_the_syntheses_too(lab, problems, 
     table = controls.outcomes(lab, problems, pool, kinds, moves, read_prices(lab.prices), cooler).set_index("method")
     assert table.loc["Pass@1 at T=0.3"].correct.mean() == pytest.approx(cooler.correct.mean())
     gold = problems.set_index("problem_id").answer
-    votes = [majority(s.answer.tolist(), gold[p]) for (p, _), s in cut_sets(cooler, 4, 2).groupby(["problem_id", "set"])]
+    votes = [
+        majority(s.answer.tolist(), gold[p]) for (p, _), s in cut_sets(cooler, 4, 2).groupby(["problem_id", "set"])
+    ]
     assert table.loc["Cons@4 at T=0.3"].correct.mean() == pytest.approx(sum(votes) / 6)
     assert (table.synthesizer == "b").all() and (table.explorer == "a").all()
 
@@ -54,4 +56,6 @@ def test_the_matched_vote_costs_what_a2r_costs(lab, problems, use):
     each = controls.price(pool, prices).mean()
     votes = controls.matched_votes(lab, problems, pool, 5.2 * each, prices)
     assert set(votes.method) == {"Cons@5"} and votes.cost.mean() == pytest.approx(5 * each, rel=0.2)
-    assert set(controls.matched_votes(lab, problems, pool, 999 * each, prices).method) == {"Cons@16"}, "at most the pool"
+    assert set(controls.matched_votes(lab, problems, pool, 999 * each, prices).method) == {"Cons@16"}, (
+        "at most the pool"
+    )

@@ -13,7 +13,9 @@ from a2r.studies import diversity
 from a2r.studies.diversity import Counter, parting, vendi
 
 
-def pool(*texts: str, answers: list | None = None, correct: list[bool] | None = None, problem: str = "p") -> pd.DataFrame:
+def pool(
+    *texts: str, answers: list | None = None, correct: list[bool] | None = None, problem: str = "p"
+) -> pd.DataFrame:
     n = len(texts)
     return pd.DataFrame(
         {
@@ -90,7 +92,12 @@ def sets(n: int = 300, seed: int = 0) -> pd.DataFrame:
     hard = rng.normal(size=n)
     return pd.DataFrame(
         {
-            **{"benchmark": "b", "problem_id": [f"p{i}" for i in range(n)], "pass1": hard, "x": hard + rng.normal(size=n)},
+            **{
+                "benchmark": "b",
+                "problem_id": [f"p{i}" for i in range(n)],
+                "pass1": hard,
+                "x": hard + rng.normal(size=n),
+            },
             **{"y": hard + rng.normal(size=n), "answers": rng.integers(1, 4, n)},
         }
     )
@@ -111,7 +118,10 @@ def test_the_partial_correlation_takes_difficulty_out():
 
 def test_repeated_sets_of_a_problem_do_not_narrow_the_interval():
     table = sets(80)
-    once, often = diversity.spearman(table, "x", "y"), diversity.spearman(pd.concat([table] * 5, ignore_index=True), "x", "y")
+    once, often = (
+        diversity.spearman(table, "x", "y"),
+        diversity.spearman(pd.concat([table] * 5, ignore_index=True), "x", "y"),
+    )
     assert often.n == 80 and often.high - often.low == pytest.approx(once.high - once.low, rel=0.05)
 
 

@@ -1,4 +1,5 @@
-"""The in-process engine against `model.generate`, against a plain loop without a cache, and against its own promises."""
+"""The in-process engine against `model.generate`, against a plain loop without a cache, and against its own
+promises."""
 
 import json
 import shutil
@@ -72,7 +73,9 @@ def variant(folder: Path, target: Path, **changes) -> Path:
 def ask(length: int, sampling: Sampling, seeds=(0,), key: str = "") -> Request:
     """A request with a question of `length` characters; its samples' indices count from 0."""
     content = (TEXT * (length // len(TEXT) + 1))[:length]
-    return Request(key or f"r{length}", ({"role": "user", "content": content},), sampling, tuple(range(len(seeds))), tuple(seeds))
+    return Request(
+        key or f"r{length}", ({"role": "user", "content": content},), sampling, tuple(range(len(seeds))), tuple(seeds)
+    )
 
 
 def many(count: int, sampling: Sampling, n: int = 1) -> list[Request]:
@@ -105,9 +108,15 @@ def by_sample(generations) -> dict[tuple[str, int], Generation]:
 
 @pytest.mark.parametrize("budget", [700, None], ids=["tight", "roomy"])
 def test_every_sample_is_what_a_plain_loop_gives(folder, budget):
-    """Rows of all lengths and settings that join, leave and move slots all the time; texts, counts and reasons are exact."""
+    """Rows of all lengths and settings that join, leave and move slots all the time; texts, counts and reasons are
+    exact."""
     engine = TransformersEngine(folder, token_budget=budget, threads=1)
-    settings = [Sampling(1.0, max_tokens=30), Sampling(0.8, 0.9, 0, 17), Sampling(1.2, 1.0, 5, 24), Sampling(0, max_tokens=9)]
+    settings = [
+        Sampling(1.0, max_tokens=30),
+        Sampling(0.8, 0.9, 0, 17),
+        Sampling(1.2, 1.0, 5, 24),
+        Sampling(0, max_tokens=9),
+    ]
     requests = [ask(3 + 5 * i % 40, settings[i % 4], range(10 * i, 10 * i + 1 + i % 3), f"r{i}") for i in range(20)]
     got = by_sample(engine.generate(requests))
     assert len(got) == sum(len(r.indices) for r in requests)
@@ -156,7 +165,8 @@ def test_a_text_is_scored_as_if_it_had_been_written(engine, monkeypatch):
 
 
 def test_the_three_numbers():
-    """By hand: the whole, the last window and the lowest one; an eighth of the text is longer than the shortest window."""
+    """By hand: the whole, the last window and the lowest one; an eighth of the text is longer than the shortest
+    window."""
     assert log_probs([]) is None and log_probs([-1.0, float("nan")]) is None and log_probs([-2.0]) == (-2.0, -2.0, -2.0)
     assert log_probs([-1.0] * 8 + [-3.0] * 16 + [-2.0] * 8) == pytest.approx((-2.25, -2.5, -3.0))
     assert log_probs([-1.0] * 96 + [-5.0] * 32 + [-1.0] * 128) == pytest.approx((-1.5, -1.0, -5.0))
@@ -178,7 +188,8 @@ def test_seeds_make_samples_different_and_repeatable(engine):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 12, "use_sliding_window": True}]
+    "changes",
+    [{}, {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 12, "use_sliding_window": True}],
 )
 def test_greedy_is_that_of_generate(folder, tmp_path, changes):
     path = variant(folder, tmp_path / "model", **changes)
@@ -188,7 +199,9 @@ def test_greedy_is_that_of_generate(folder, tmp_path, changes):
     for request in requests:
         ids = torch.tensor([encode(engine, request)])
         mask = torch.ones_like(ids)
-        out = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=25, pad_token_id=0)[0, ids.shape[1] :].tolist()
+        out = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=25, pad_token_id=0)[
+            0, ids.shape[1] :
+        ].tolist()
         one = got[request.key, 0]
         ended = out[-1] in engine.stops
         assert one.text == engine.tokenizer.decode(out[:-1] if ended else out, skip_special_tokens=True)
@@ -236,7 +249,9 @@ def test_memory_is_bounded_by_the_budget_not_by_the_requests(folder, monkeypatch
 def test_samples_arrive_before_later_prompts_are_encoded(folder, monkeypatch):
     engine = TransformersEngine(folder, token_budget=600, threads=1)
     encoded, template = [], engine.tokenizer.apply_chat_template
-    monkeypatch.setattr(engine.tokenizer, "apply_chat_template", lambda *args, **kwargs: encoded.append(1) or template(*args, **kwargs))
+    monkeypatch.setattr(
+        engine.tokenizer, "apply_chat_template", lambda *args, **kwargs: encoded.append(1) or template(*args, **kwargs)
+    )
     stream = engine.generate(many(30, Sampling(1.0, max_tokens=10)))
     next(stream)
     assert 0 < len(encoded) < 20
@@ -285,7 +300,14 @@ def first_numbers() -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("temperature", "top_k", "top_p", "vocabulary"),
-    [(1.0, 0, 1.0, 40), (0.7, 0, 1.0, 40), (1.0, 5, 1.0, 40), (1.3, 0, 0.8, 40), (0.8, 12, 0.9, 40), (2.0, 0, 0.6, 300)],
+    [
+        (1.0, 0, 1.0, 40),
+        (0.7, 0, 1.0, 40),
+        (1.0, 5, 1.0, 40),
+        (1.3, 0, 0.8, 40),
+        (0.8, 12, 0.9, 40),
+        (2.0, 0, 0.6, 300),
+    ],
 )
 def test_tokens_follow_the_distribution_of_transformers(first_numbers, temperature, top_k, top_p, vocabulary):
     draws = len(first_numbers)
@@ -339,14 +361,28 @@ def lose_a_tensor(path: Path) -> None:
     ("damage", "message"),
     [
         (lambda path: shutil.rmtree(path), "was found neither as a local folder nor on the Hugging Face hub"),
-        (lambda path: (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-1000]), "cannot be read"),
+        (
+            lambda path: (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:-1000]),
+            "cannot be read",
+        ),
         (lambda path: (path / "model.safetensors").write_text("moved"), "cannot be read"),
         (lambda path: (path / "model.safetensors").unlink(), "cannot be read"),
         (lambda path: (path / "tokenizer.json").write_text("{"), "cannot be read"),
         (lambda path: (path / "chat_template.jinja").unlink(), "has no chat template"),
-        (lambda path: lose_a_tensor(path / "model.safetensors"), "is incomplete .1 tensors are missing, such as model.norm.weight"),
+        (
+            lambda path: lose_a_tensor(path / "model.safetensors"),
+            "is incomplete .1 tensors are missing, such as model.norm.weight",
+        ),
     ],
-    ids=["missing", "truncated", "not weights", "no weights", "broken tokenizer", "no chat template", "missing tensors"],
+    ids=[
+        "missing",
+        "truncated",
+        "not weights",
+        "no weights",
+        "broken tokenizer",
+        "no chat template",
+        "missing tensors",
+    ],
 )
 def test_a_model_that_cannot_be_used_is_named_in_one_sentence(folder, tmp_path, damage, message):
     path = variant(folder, tmp_path / "model")

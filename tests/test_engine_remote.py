@@ -72,28 +72,40 @@ def ignores_n(body, before):
 def test_a_server_without_n_is_asked_one_by_one(serve, behave):
     server = serve(behave)
     made = all_of(server, ask("p"), ask("q", a=2), concurrency=1)
-    assert [(g.key, g.index) for g in made] == [(k, i) for k in "pq" for i in range(4)] and not any(g.error for g in made)
+    assert [(g.key, g.index) for g in made] == [(k, i) for k in "pq" for i in range(4)] and not any(
+        g.error for g in made
+    )
     singles = [body for body in server.bodies if "n" not in body]
-    assert len({(body["messages"][0]["content"], body["seed"]) for body in singles}) == len(singles), "each with its own seed"
-    assert len(server.bodies) == (9 if behave is refuses_n else 8), "a refusal is met once, and no sample is drawn twice"
+    assert len({(body["messages"][0]["content"], body["seed"]) for body in singles}) == len(singles), (
+        "each with its own seed"
+    )
+    assert len(server.bodies) == (9 if behave is refuses_n else 8), (
+        "a refusal is met once, and no sample is drawn twice"
+    )
 
 
 def refuses_logprobs(body, before):
-    return {"error": {"message": "logprobs are not supported by this model"}} if "logprobs" in body else completion(body)
+    return (
+        {"error": {"message": "logprobs are not supported by this model"}} if "logprobs" in body else completion(body)
+    )
 
 
 def test_log_probabilities_are_taken_where_they_are_given(serve):
     def gives(body, before):
         answer = completion(body)
         for k, choice in enumerate(answer["choices"]):
-            choice["logprobs"] = {"content": [{"token": "x", "logprob": -0.5 * k, "bytes": None, "top_logprobs": []}] * 3}
+            choice["logprobs"] = {
+                "content": [{"token": "x", "logprob": -0.5 * k, "bytes": None, "top_logprobs": []}] * 3
+            }
         return answer
 
     made = all_of(server := serve(gives), ask(n=2))
     assert [g.logprobs for g in made] == [(0, 0, 0), (-0.5, -0.5, -0.5)] and server.bodies[0]["logprobs"] is True
     made = all_of(server := serve(refuses_logprobs), *(ask(f"p{a}", a=a) for a in range(1, 9)), concurrency=4)
     assert len(made) == 32 and not any(g.error or g.logprobs for g in made)
-    assert sum("logprobs" in body for body in server.bodies) <= 4, "a refusal is met by those already on their way, then no more"
+    assert sum("logprobs" in body for body in server.bodies) <= 4, (
+        "a refusal is met by those already on their way, then no more"
+    )
     with pytest.raises(EngineError, match="choose the engine transformers or vllm"):
         engine(server).score([ask()])
 
@@ -142,7 +154,12 @@ def test_thinking_is_found_wherever_the_server_puts_it(serve, message, text):
 
 
 def test_tokens_are_as_the_server_counts_them(serve):
-    usage = {"prompt_tokens": 50, "completion_tokens": 101, "total_tokens": 151, "prompt_tokens_details": {"cached_tokens": 32}}
+    usage = {
+        "prompt_tokens": 50,
+        "completion_tokens": 101,
+        "total_tokens": 151,
+        "prompt_tokens_details": {"cached_tokens": 32},
+    }
     texts = [{"content": "x" * 9}, {"content": "x" * 89}]
     made = all_of(serve(lambda body, before: completion(body, texts, "length", usage)), ask(n=2))
     assert sum(g.completion_tokens for g in made) == 101 and made[1].completion_tokens == 91
@@ -202,7 +219,9 @@ def test_the_key_is_read_from_the_environment_and_shown_nowhere(serve, monkeypat
 
 
 def test_a_wrong_address_or_model_is_one_sentence(serve):
-    with pytest.raises(EngineError, match=r"'localhost:8000' is not an address; give one such as http://localhost:8000/v1\."):
+    with pytest.raises(
+        EngineError, match=r"'localhost:8000' is not an address; give one such as http://localhost:8000/v1\."
+    ):
         OpenAIEngine("m", "localhost:8000")
     with pytest.raises(EngineError, match=r"no server answers at http://127\.0\.0\.1:9/v1"):
         OpenAIEngine("m", "http://127.0.0.1:9/v1")
@@ -240,9 +259,12 @@ def test_stopping_early_leaves_nothing_running(serve):
 
 
 def test_a_run_over_a_server_that_fails_now_and_then_loses_nothing(serve, tmp_path):
-    """The first run has a failed problem; the second asks for it alone, and the outcome is as if nothing had happened."""
+    """The first run has a failed problem; the second asks for it alone, and the outcome is as if nothing had
+    happened."""
     sick = [True]
-    server = serve(lambda body, before: 500 if sick[0] and "What is 2 +" in body["messages"][0]["content"] else completion(body))
+    server = serve(
+        lambda body, before: 500 if sick[0] and "What is 2 +" in body["messages"][0]["content"] else completion(body)
+    )
     models = [{"name": "a", "path": "m"}, {"name": "b", "path": "m"}]
     options = {"base_url": server.url, "retries": 0}
     lab = load_profile(str(write_profile(tmp_path, models=models, engine="openai", engine_options=options)))
@@ -255,6 +277,8 @@ def test_a_run_over_a_server_that_fails_now_and_then_loses_nothing(serve, tmp_pa
     assert second.correct.all() and len(server.bodies) == asked + 1
     assert len(Store(lab.store_path).read()) == 12
 
-    with pytest.raises(UserError, match=r"lacks 4 samples of a as explorer, the first of them sample 4 of problem 'sum-1'; import them"):
+    with pytest.raises(
+        UserError, match=r"lacks 4 samples of a as explorer, the first of them sample 4 of problem 'sum-1'; import them"
+    ):
         explore(lab.with_(engine="replay", n_problems=1), "a", problems[:1], 8)
     assert explore(lab.with_(engine="replay"), "a", problems, 4).equals(second.drop(columns=["answer", "correct"]))

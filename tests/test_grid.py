@@ -16,7 +16,8 @@ PRICES = pd.DataFrame({"input": 0.0, "output": [10.0, 20.0, 80.0]}, index=list(N
 
 
 def outcomes(accuracy, n: int = 400, seed: int = 0, costs=lambda e, s: 4 * SIZE[e] + SIZE.get(s, 0.0)) -> pd.DataFrame:
-    """A grid of 0/1 outcomes with `accuracy(explorer, synthesizer)`; Pass@1 of s, m, l is .3, .5, .7, and Cons@4 .05 more."""
+    """A grid of 0/1 outcomes with `accuracy(explorer, synthesizer)`; Pass@1 of s, m, l is .3, .5, .7, and Cons@4 .05
+    more."""
     rng = np.random.default_rng(seed)
     rows = []
 
@@ -24,7 +25,12 @@ def outcomes(accuracy, n: int = 400, seed: int = 0, costs=lambda e, s: 4 * SIZE[
         rows.append(
             pd.DataFrame(
                 {
-                    **{"benchmark": "b", "problem_id": [f"p{i}" for i in range(n)], "explorer": explorer, "synthesizer": synthesizer},
+                    **{
+                        "benchmark": "b",
+                        "problem_id": [f"p{i}" for i in range(n)],
+                        "explorer": explorer,
+                        "synthesizer": synthesizer,
+                    },
                     **{"set": 0, "method": method, "correct": (rng.random(n) < p).astype(float), "cost": price},
                     "synthesizer_completion": tokens,
                 }
@@ -64,7 +70,9 @@ def test_by_hand_without_noise():
     rows = rows[rows.explorer.isin(["s", "m"]) & rows.synthesizer.isin(["s", "m", ""])]
     a2r = rows.method == "A2R@4"
     right = {"s": 5, "m": 8}
-    rows.loc[a2r, "correct"] = [float(int(p[1:]) < right[s]) for p, s in zip(rows[a2r].problem_id, rows[a2r].synthesizer, strict=True)]
+    rows.loc[a2r, "correct"] = [
+        float(int(p[1:]) < right[s]) for p, s in zip(rows[a2r].problem_id, rows[a2r].synthesizer, strict=True)
+    ]
     table = grid.decomposition(rows)
     assert share(table, "share of synthesizer").estimate == pytest.approx(1)
     assert share(table, "rise with synthesizer").estimate == pytest.approx(0.3)
@@ -85,11 +93,14 @@ def test_the_front():
 def lab(tmp_path):
     profile = load_profile("nano")
     models = tuple(replace(profile.models[0], name=name, parameters=SIZE[name]) for name in NAMES)
-    return replace(profile, models=models, explorers=NAMES, synthesizers=NAMES, symmetric=NAMES, efficient=NAMES, n_paths=4)
+    return replace(
+        profile, models=models, explorers=NAMES, synthesizers=NAMES, symmetric=NAMES, efficient=NAMES, n_paths=4
+    )
 
 
 def test_efficiency_and_its_break_evens(lab):
-    """s → m costs 4 + 2 = 6 a problem; one path of l costs 4, its vote 16: a synthesis may then cost 12 instead of 2."""
+    """s → m costs 4 + 2 = 6 a problem; one path of l costs 4, its vote 16: a synthesis may then cost 12 instead of
+    2."""
     table = cost.efficiency(outcomes(lambda e, s: 0.8), lab, PRICES).set_index(["explorer", "synthesizer", "against"])
     vote = table.loc["s", "m", "l Cons@4"]
     assert vote["cost ratio"].estimate == pytest.approx(6 / 16) and vote["break-even price"] == pytest.approx(12 / 2)
@@ -116,7 +127,10 @@ def test_every_verdict_flips_with_the_outcomes(lab):
     assert verdict["+"]["C2"] == "supported" and verdict["-"]["C2"] == "contradicted"
     assert verdict["+"]["C3"] == "not resolved" or verdict["+"]["C3"] == "supported"
     dear, low = scored(outcomes(lambda e, s: 0.95), lab), scored(outcomes(lambda e, s: 0.95, **cheap), lab)
-    assert [t[t.id == "C3"].verdict.tolist() for t in (dear, low)] == [["supported", "contradicted"], ["supported", "supported"]]
+    assert [t[t.id == "C3"].verdict.tolist() for t in (dear, low)] == [
+        ["supported", "contradicted"],
+        ["supported", "supported"],
+    ]
 
 
 def controls(rescued: float, alone: float, synthesizer: str = "m") -> pd.DataFrame:
@@ -126,7 +140,12 @@ def controls(rescued: float, alone: float, synthesizer: str = "m") -> pd.DataFra
     frames = [
         pd.DataFrame(
             {
-                **{"benchmark": "b", "problem_id": [f"p{i}" for i in range(n)], "explorer": "s", "synthesizer": synthesizer},
+                **{
+                    "benchmark": "b",
+                    "problem_id": [f"p{i}" for i in range(n)],
+                    "explorer": "s",
+                    "synthesizer": synthesizer,
+                },
                 **{"method": m, "correct": (rng.random(n) < p) * 1.0},
             }
         )
@@ -149,7 +168,10 @@ def test_what_was_not_run_says_so_and_has_no_number(lab):
     assert (table.verdict.str.startswith("not run (")).all() and (table.n == 0).all()
     assert table.id.tolist() == sorted(table.id) and set(table.id) == {f"C{k}" for k in range(1, 8)}
     pairs_only = outcomes(lambda e, s: 0.5, n=20).query("explorer != synthesizer")
-    assert claims.scorecard({"symmetric": pairs_only}, lab).verdict[0] == "not run (no model in both roles for A2R@4 in symmetric)"
+    assert (
+        claims.scorecard({"symmetric": pairs_only}, lab).verdict[0]
+        == "not run (no model in both roles for A2R@4 in symmetric)"
+    )
     lacking = claims.scorecard({"controls": controls(0, 0).query("method != 'Alone@1'")}, lab)
     assert lacking[lacking.id == "C6"].verdict.tolist()[3] == "not run (no Alone@1 in controls)"
 
@@ -164,8 +186,12 @@ def test_c3_finds_its_pair_and_its_large_model_in_what_the_cost_study_samples(pr
     """The large model need not be an explorer of the grid: notebook 03 samples its paths all the same."""
     lab = load_profile(profile)
     explored = dict.fromkeys([*lab.explorers, *lab.efficient[2:]])
-    rows = [("Pass@1", e, "") for e in explored] + [(f"A2R@{lab.n_paths}", e, s) for e in lab.explorers for s in lab.synthesizers]
-    table = pd.DataFrame(rows, columns=["method", "explorer", "synthesizer"]).merge(pd.DataFrame({"problem_id": ["p", "q"]}), how="cross")
+    rows = [("Pass@1", e, "") for e in explored] + [
+        (f"A2R@{lab.n_paths}", e, s) for e in lab.explorers for s in lab.synthesizers
+    ]
+    table = pd.DataFrame(rows, columns=["method", "explorer", "synthesizer"]).merge(
+        pd.DataFrame({"problem_id": ["p", "q"]}), how="cross"
+    )
     table = table.assign(benchmark="b", correct=0.5, cost=1.0)
     verdicts = claims.scorecard({"cost": table}, lab).query("id == 'C3'").verdict
     assert not verdicts.str.startswith("not run").any()

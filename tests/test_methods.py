@@ -11,7 +11,10 @@ from a2r.answers import equivalent
 from a2r.methods import ballot, explorer_state, majority, vote
 
 SETS = st.lists(
-    st.one_of(st.none(), st.sampled_from(["1", "01", "$1$", "2", "2.0", "3", "yes", r"\text{Yes}", "", "\\frac12", "0.5"])), max_size=9
+    st.one_of(
+        st.none(), st.sampled_from(["1", "01", "$1$", "2", "2.0", "3", "yes", r"\text{Yes}", "", "\\frac12", "0.5"])
+    ),
+    max_size=9,
 )
 
 

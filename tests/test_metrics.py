@@ -33,7 +33,8 @@ def test_pass_at_k_is_stable_for_large_pools():
 
 
 @pytest.mark.parametrize(
-    ("n", "c", "k", "words"), [(3, 1, 4, "lower k"), ([8, 3], [1, 1], 4, "3 samples"), (4, 1, 0, "1 <= k"), (4, 5, 2, "between 0 and n")]
+    ("n", "c", "k", "words"),
+    [(3, 1, 4, "lower k"), ([8, 3], [1, 1], 4, "3 samples"), (4, 1, 0, "1 <= k"), (4, 5, 2, "between 0 and n")],
 )
 def test_pass_at_k_refuses(n, c, k, words):
     with pytest.raises(ValueError, match=words):

@@ -33,12 +33,25 @@ SYNTHESES = {"p": ["5", "6"], "q": [("7", "1"), "7"], "r": ["0.5", ""]}
 
 
 def sample(model: str, problem: str, number: int, index: int, answer: str, explorer: str = "") -> dict:
-    """A sample whose tokens and seconds can be told apart: 100 prompt tokens (40 cached), 10 × (index + 1) completion tokens."""
-    text = {"": "<think>\nnever closed", "!": ""}.get(answer, f"<think>\nhm\n</think>\n\nwork of {index}: \\boxed{{{answer}}}")
+    """A sample whose tokens and seconds can be told apart: 100 prompt tokens (40 cached), 10 × (index + 1) completion
+    tokens."""
+    text = {"": "<think>\nnever closed", "!": ""}.get(
+        answer, f"<think>\nhm\n</think>\n\nwork of {index}: \\boxed{{{answer}}}"
+    )
     return {
         **{"model": model, "benchmark": PROBLEMS.set_index("problem_id").benchmark[problem], "problem_id": problem},
-        **{"set": number, "index": index, "explorer": explorer, "text": text, "error": "broken" if answer == "!" else ""},
-        **{"finish_reason": {"": "length", "!": "error"}.get(answer, "stop"), "prompt_tokens": 100, "cached_tokens": 40},
+        **{
+            "set": number,
+            "index": index,
+            "explorer": explorer,
+            "text": text,
+            "error": "broken" if answer == "!" else "",
+        },
+        **{
+            "finish_reason": {"": "length", "!": "error"}.get(answer, "stop"),
+            "prompt_tokens": 100,
+            "cached_tokens": 40,
+        },
         **{"completion_tokens": 10 * (index + 1), "seconds": float(index + 1)},
     }
 
@@ -61,7 +74,9 @@ def syntheses() -> pd.DataFrame:
 
 @pytest.fixture
 def prices(tmp_path) -> pd.DataFrame:
-    return read_prices(price_table(tmp_path, "small,1,0.5,2,USD,by hand,2026-01-01", "large,10,,20,USD,by hand,2026-01-01"))
+    return read_prices(
+        price_table(tmp_path, "small,1,0.5,2,USD,by hand,2026-01-01", "large,10,,20,USD,by hand,2026-01-01")
+    )
 
 
 def price_table(folder, *rows: str):
@@ -98,7 +113,14 @@ def test_one_row_a_problem_set_and_method(table):
 
 
 def test_pass_at_1_is_the_mean_of_the_set(table):
-    assert of(table, "Pass@1") == {("p", 0): 0.5, ("p", 1): 0.25, ("q", 0): 0, ("q", 1): 1, ("r", 0): 0.25, ("r", 1): 0.5}
+    assert of(table, "Pass@1") == {
+        ("p", 0): 0.5,
+        ("p", 1): 0.25,
+        ("q", 0): 0,
+        ("q", 1): 1,
+        ("r", 0): 0.25,
+        ("r", 1): 0.5,
+    }
 
 
 def test_cons_scores_ties_by_the_mean(table):
@@ -119,30 +141,60 @@ def test_a2r_is_the_mean_of_the_syntheses(table):
 
 
 def test_states(table):
-    states = {("p", 0): "tie", ("p", 1): "tie", ("q", 0): "none", ("q", 1): "all", ("r", 0): "minority", ("r", 1): "tie"}
+    states = {
+        ("p", 0): "tie",
+        ("p", 1): "tie",
+        ("q", 0): "none",
+        ("q", 1): "all",
+        ("r", 0): "minority",
+        ("r", 1): "tie",
+    }
     for method in ("Pass@1", "Cons@4", "Pass@4", "A2R@4"):
         assert of(table, method, "state") == states
     assert set(states.values()) <= set(STATES)
-    assert of(table, "Cons@4", "right") == {("p", 0): 2, ("p", 1): 1, ("q", 0): 0, ("q", 1): 4, ("r", 0): 1, ("r", 1): 2}
+    assert of(table, "Cons@4", "right") == {
+        ("p", 0): 2,
+        ("p", 1): 1,
+        ("q", 0): 0,
+        ("q", 1): 4,
+        ("r", 0): 1,
+        ("r", 1): 2,
+    }
 
 
 def test_cost_counts_every_token(table):
-    """small: 60 fresh × 1 + 40 cached × 0.5 = 80 a prompt, 2 a completion token; large: 100 × 10 (no cached price), 20 a token."""
+    """small: 60 fresh × 1 + 40 cached × 0.5 = 80 a prompt, 2 a completion token; large: 100 × 10 (no cached price), 20
+    a token."""
     first, second = 4 * 80 + 2 * (10 + 20 + 30 + 40), 4 * 80 + 2 * (50 + 60 + 70 + 80)
     for method in ("Cons@4", "Pass@4"):
-        assert of(table, method, "cost") == pytest.approx({(p, s): (first, second)[s] / 1e6 for p in "pqr" for s in (0, 1)})
-    assert of(table, "Pass@1", "cost") == pytest.approx({(p, s): (first, second)[s] / 4e6 for p in "pqr" for s in (0, 1)})
+        assert of(table, method, "cost") == pytest.approx(
+            {(p, s): (first, second)[s] / 1e6 for p in "pqr" for s in (0, 1)}
+        )
+    assert of(table, "Pass@1", "cost") == pytest.approx(
+        {(p, s): (first, second)[s] / 4e6 for p in "pqr" for s in (0, 1)}
+    )
     a2r = of(table, "A2R@4", "cost")
     assert a2r["p", 0] == pytest.approx((first + 1000 + 200) / 1e6)
     assert a2r["p", 1] == pytest.approx((second + 1000 + 200) / 1e6)
-    assert a2r["q", 0] == pytest.approx((first + 1000 + 20 * 15) / 1e6), "the mean of two syntheses: one is what a user pays for"
+    assert a2r["q", 0] == pytest.approx((first + 1000 + 20 * 15) / 1e6), (
+        "the mean of two syntheses: one is what a user pays for"
+    )
 
 
 def test_tokens_by_role(table):
-    assert of(table, "Cons@4", "explorer_prompt")["p", 0] == 400 and of(table, "Cons@4", "explorer_completion")["p", 1] == 260
-    assert of(table, "Pass@1", "explorer_prompt")["p", 0] == 100 and of(table, "Pass@1", "explorer_completion")["p", 1] == 65
+    assert (
+        of(table, "Cons@4", "explorer_prompt")["p", 0] == 400
+        and of(table, "Cons@4", "explorer_completion")["p", 1] == 260
+    )
+    assert (
+        of(table, "Pass@1", "explorer_prompt")["p", 0] == 100
+        and of(table, "Pass@1", "explorer_completion")["p", 1] == 65
+    )
     assert of(table, "A2R@4", "explorer_completion") == of(table, "Cons@4", "explorer_completion")
-    assert of(table, "A2R@4", "synthesizer_prompt")["q", 0] == 100 and of(table, "A2R@4", "synthesizer_completion")["q", 0] == 15
+    assert (
+        of(table, "A2R@4", "synthesizer_prompt")["q", 0] == 100
+        and of(table, "A2R@4", "synthesizer_completion")["q", 0] == 15
+    )
     assert set(of(table, "Cons@4", "synthesizer_prompt").values()) == {0}
 
 
@@ -186,8 +238,14 @@ def test_collect_has_the_explorer_s_own_methods_once(lab, pool, syntheses, price
 
 def test_difficulty(pool):
     assert difficulty(PROBLEMS, {"small": pool}).to_dict() == {"p": 2, "q": 3, "r": 4}
-    pool = pool.assign(correct=[p == "q" or (p == "r" and i < 2) for p, i in zip(pool.problem_id, pool["index"], strict=True)])
-    assert difficulty(PROBLEMS.drop(columns="level"), {"small": pool}).to_dict() == {"p": "hard", "q": "easy", "r": "medium"}
+    pool = pool.assign(
+        correct=[p == "q" or (p == "r" and i < 2) for p, i in zip(pool.problem_id, pool["index"], strict=True)]
+    )
+    assert difficulty(PROBLEMS.drop(columns="level"), {"small": pool}).to_dict() == {
+        "p": "hard",
+        "q": "easy",
+        "r": "medium",
+    }
 
 
 def long(**methods: list[float]) -> pd.DataFrame:
@@ -206,7 +264,15 @@ def test_summary_by_hand():
     table = long(one=[0.5, 0.0] * 20, cons=[0.8, 0.2] * 20, upper=[1.0, 1.0] * 20, a2r=[0.9, 0.5] * 20)
     (row,) = tables.summary(table).to_dict("records")
     assert (row["explorer"], row["synthesizer"], row["n"]) == ("small", "large", 40)
-    by_hand = {"Pass@1": 0.25, "Cons@4": 0.5, "Pass@4": 1.0, "A2R@4": 0.7, "gain": 0.2, "relative gain": 0.45 / 0.25, "gap closed": 0.4}
+    by_hand = {
+        "Pass@1": 0.25,
+        "Cons@4": 0.5,
+        "Pass@4": 1.0,
+        "A2R@4": 0.7,
+        "gain": 0.2,
+        "relative gain": 0.45 / 0.25,
+        "gap closed": 0.4,
+    }
     for column, value in by_hand.items():
         assert row[column].estimate == pytest.approx(value) and row[column].n == 40
         assert row[column].low <= value + 1e-9 and value <= row[column].high + 1e-9
@@ -232,7 +298,10 @@ def test_summary_corrects_over_its_rows():
     one = long(one=[0.2] * 12, cons=[0.3, 0.2] * 6, upper=[1.0] * 12, a2r=[0.5, 0.1] * 6)
     two = long(one=[0.2] * 12, cons=[0.3, 0.2] * 6, upper=[1.0] * 12, a2r=[0.6, 0.5] * 6).assign(explorer="other")
     summary = tables.summary(pd.concat([one, two])).set_index("explorer")
-    assert summary.p_holm["other"] == pytest.approx(2 * summary.p["other"]) and summary.p_holm["small"] == summary.p["small"]
+    assert (
+        summary.p_holm["other"] == pytest.approx(2 * summary.p["other"])
+        and summary.p_holm["small"] == summary.p["small"]
+    )
 
 
 def test_summary_by_benchmark():
@@ -258,13 +327,18 @@ def test_saved_tables(tmp_path, table):
 
 
 def test_shown_in_points_and_with_intervals():
-    frame = pd.DataFrame({"A2R@4": [Interval(0.612, 0.5, 0.7, 9)], "gain": [Interval(0.034, -0.01, 0.1, 9)], "p": [0.01234], "n": [9]})
+    frame = pd.DataFrame(
+        {"A2R@4": [Interval(0.612, 0.5, 0.7, 9)], "gain": [Interval(0.034, -0.01, 0.1, 9)], "p": [0.01234], "n": [9]}
+    )
     assert tables.shown(frame).iloc[0].tolist() == ["0.61 [0.50, 0.70]", "+3.4 [-1.0, +10.0]", "0.0123", "9"]
 
 
 def test_reliability(pool, syntheses):
     table = symmetric.reliability({"small": pool}, {("small", "large"): syntheses})
-    assert table[["role", "model", "samples"]].to_numpy().tolist() == [["explorer", "small", 24], ["synthesizer", "large", 7]]
+    assert table[["role", "model", "samples"]].to_numpy().tolist() == [
+        ["explorer", "small", 24],
+        ["synthesizer", "large", 7],
+    ]
     assert table.no_answer.tolist() == [3 / 24, 1 / 7] and table.truncated.tolist() == [2 / 24, 1 / 7]
 
 
@@ -284,7 +358,9 @@ def test_price_tables_that_are_refused(tmp_path, rows, words):
 
 
 def test_price_tables_that_are_not_there(tmp_path, pool):
-    with pytest.raises(UserError, match=r"there is no price table .*missing.csv; make one with the columns model, input"):
+    with pytest.raises(
+        UserError, match=r"there is no price table .*missing.csv; make one with the columns model, input"
+    ):
         read_prices(tmp_path / "missing.csv")
     (tmp_path / "prices.csv").write_text("model,input\nsmall,1\n")
     with pytest.raises(UserError, match="has no column 'cached_input'; it needs model, input"):
@@ -321,4 +397,6 @@ def test_accuracy_by_right_references_is_beside_the_vote_on_the_same_sets():
     for column, values in {"A2R@4": [1, 0.5, 1], "Cons@4": [0, 0.125, 1], "A2R − Cons": [1, 0.375, 0]}.items():
         assert [cell.estimate for cell in by_right[column]] == pytest.approx(values)
     axes = figures.by_right_references(by_right).axes[0]
-    assert next(list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--") == pytest.approx([0, 0.125, 1])
+    assert next(list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--") == pytest.approx(
+        [0, 0.125, 1]
+    )

@@ -19,12 +19,19 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Split, so that this file passes its own test.
 INDEX_HOSTS = [
     ".".join(parts)
-    for parts in (("pypi", "org"), ("files", "pythonhosted"), ("download", "pytorch"), ("registry", "npmjs"), ("deb", "debian"))
+    for parts in (
+        ("pypi", "org"),
+        ("files", "pythonhosted"),
+        ("download", "pytorch"),
+        ("registry", "npmjs"),
+        ("deb", "debian"),
+    )
 ]
 
 
 def constraints() -> dict[str, str]:
-    """The pinned version of each package by its canonical name. Anything but `name==version` fails the test that reads it."""
+    """The pinned version of each package by its canonical name. Anything but `name==version` fails the test that reads
+    it."""
     lines = [line for line in (ROOT / ".constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
     pins = {}
     for line in lines:
@@ -41,7 +48,9 @@ def test_the_conda_environment_asks_for_what_pyproject_asks_for():
     assert sorted(pip) == sorted([*RUNTIME, *EXTRAS["vllm"], *EXTRAS["rl"], *EXTRAS["dev"], "-e ."])
 
 
-@pytest.mark.parametrize("requirement", [Requirement(r) for r in RUNTIME + EXTRAS["rl"] + EXTRAS["dev"]], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "requirement", [Requirement(r) for r in RUNTIME + EXTRAS["rl"] + EXTRAS["dev"]], ids=lambda r: r.name
+)
 def test_the_constraints_pin_each_direct_dependency_within_its_bounds(requirement):
     pinned = constraints()
     name = canonicalize_name(requirement.name)
@@ -49,7 +58,9 @@ def test_the_constraints_pin_each_direct_dependency_within_its_bounds(requiremen
     assert pinned[name] in requirement.specifier
 
 
-@pytest.mark.parametrize("requirement", [Requirement(r) for r in RUNTIME + EXTRAS["rl"] + EXTRAS["vllm"]], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "requirement", [Requirement(r) for r in RUNTIME + EXTRAS["rl"] + EXTRAS["vllm"]], ids=lambda r: r.name
+)
 def test_each_dependency_has_a_lower_and_an_upper_bound(requirement):
     assert {bound.operator for bound in requirement.specifier} == {">=", "<"}
 
@@ -68,7 +79,9 @@ def test_no_committed_file_names_an_index_host():
     if listing.returncode:
         pytest.skip("not a git checkout")
     files = [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
-    naming = [str(file.relative_to(ROOT)) for file in files if any(host.encode() in file.read_bytes() for host in INDEX_HOSTS)]
+    naming = [
+        str(file.relative_to(ROOT)) for file in files if any(host.encode() in file.read_bytes() for host in INDEX_HOSTS)
+    ]
     assert not naming
 
 
@@ -78,4 +91,6 @@ def test_a_committed_notebook_is_clean_and_runs_anywhere(path):
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in code), "committed with outputs"
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1, "one cell is tagged `parameters`"
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1, (
+        "one cell is tagged `parameters`"
+    )

@@ -33,7 +33,12 @@ def test_the_pool_is_complete_and_in_order(lab, problems, use):
     assert list(pool.columns) == SCHEMA.names
     assert list(zip(pool.problem_id, pool["index"], strict=True)) == list(product(problems.problem_id, range(8)))
     assert not pool.isna().any(axis=None) and pool.id.is_unique
-    assert set(pool.role) == {"explorer"} and set(pool.model) == {"a"} and set(pool.engine) == {"fake"} and set(pool["set"]) == {-1}
+    assert (
+        set(pool.role) == {"explorer"}
+        and set(pool.model) == {"a"}
+        and set(pool.engine) == {"fake"}
+        and set(pool["set"]) == {-1}
+    )
     assert len(engine.requests) == 3, "all paths of a problem are one request"
     assert engine.opened == engine.closed == 1
 
@@ -62,10 +67,14 @@ def test_thinking_that_the_prompt_opened_is_thinking_where_it_is_cut_off(lab, pr
     use(CutOff())
     pool = grade(explore(opened, "a", problems, 4), problems)
     assert pool.answer.isna().tolist() == [False, True] * 6 and pool.text.str.startswith("<think>\n").all()
-    assert not [text for text in map(answer_component, pool.text) if "sample" in text], "no thinking is shown to a synthesizer"
+    assert not [text for text in map(answer_component, pool.text) if "sample" in text], (
+        "no thinking is shown to a synthesizer"
+    )
     use(CutOff())
     shown = explore(lab.with_(seed=1), "a", problems, 4)
-    assert [text for text in map(answer_component, shown.text) if "sample" in text], "without being told, it cannot be known"
+    assert [text for text in map(answer_component, shown.text) if "sample" in text], (
+        "without being told, it cannot be known"
+    )
 
 
 def test_another_temperature_of_the_syntheses_leaves_the_paths(lab, problems, use):
@@ -85,7 +94,9 @@ def test_more_paths_ask_only_for_the_further_ones(lab, problems, use):
     pd.testing.assert_frame_equal(many[many["index"] < 3].reset_index(drop=True), few)
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), RuntimeError("the model fell over")], ids=["interrupt", "error"])
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), RuntimeError("the model fell over")], ids=["interrupt", "error"]
+)
 @pytest.mark.parametrize("k", [0, 1, 5, 23])
 def test_after_k_samples_only_the_missing_ones_are_asked_for(lab, problems, use, k, failure):
     broken = use(FakeEngine(after=k, fails=failure))
@@ -152,7 +163,8 @@ for moment in moments:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(("signal", "code", "lost"), [("SIGINT", 130, 0), ("SIGKILL", -9, 15)])
 def test_a_killed_process_loses_only_its_last_moment(lab, problems, use, tmp_path, signal, code, lost):
-    """FLUSH_SECONDS is 0.05 and a sample takes at least 0.01 s, so a killed process loses few; an interrupted one none."""
+    """FLUSH_SECONDS is 0.05 and a sample takes at least 0.01 s, so a killed process loses few; an interrupted one
+    none."""
     root = Path(__file__).parents[1]
     command = [sys.executable, "-c", KILLED, str(root / "tests"), str(tmp_path), signal, json.dumps([1, 12, 30])]
     out = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=120)
@@ -211,7 +223,8 @@ for _ in range(20):
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     again = stored & set(asked.read_text().split("\\n"))
-    print(json.dumps({"code": os.waitstatus_to_exitcode(status), "stored": len(stored), "again": len(again)}), flush=True)
+    code = os.waitstatus_to_exitcode(status)
+    print(json.dumps({"code": code, "stored": len(stored), "again": len(again)}), flush=True)
 """
 
 
@@ -229,7 +242,9 @@ def test_twenty_kills_change_nothing_in_the_tables(lab, problems, use, tmp_path)
     def table(lab) -> pd.DataFrame:
         use()
         pool = explore(lab, "a", problems, 80)
-        return outcomes(problems, pool, read_prices(lab.prices), synthesize(lab, "b", problems, pool), lab.n_paths, lab.n_sets)
+        return outcomes(
+            problems, pool, read_prices(lab.prices), synthesize(lab, "b", problems, pool), lab.n_paths, lab.n_sets
+        )
 
     disturbed, whole = (table(replace(lab.with_(n_sets=20), store=lab.store + other)) for other in ("", "-other"))
     pd.testing.assert_frame_equal(disturbed, whole)
@@ -257,7 +272,11 @@ def test_a_prompt_that_is_too_long_fails_alone_and_is_counted(lab, problems, use
     assert rates(pool)["failed"] == rates(syntheses)["failed"] == pytest.approx(1 / 3)
     table = outcomes(problems, pool, read_prices(lab.prices), syntheses, 4, 2)
     here = table[table.problem_id == "sum-2"]
-    assert set(here.method) == {"Pass@1", "Cons@4", "Pass@4", "A2R@4"} and not here.correct.any() and set(here.state) == {"none"}
+    assert (
+        set(here.method) == {"Pass@1", "Cons@4", "Pass@4", "A2R@4"}
+        and not here.correct.any()
+        and set(here.state) == {"none"}
+    )
     assert (here.cost > 0).all(), "its prompt was paid for"
     synthesizer_saw = syntheses[syntheses.problem_id == "sum-2"]
     assert synthesizer_saw.text.tolist() == ["", ""]
@@ -339,7 +358,11 @@ def test_what_makes_another_sample_asks_anew(lab, problems, use, other):
 
 @pytest.mark.parametrize(
     "other",
-    [lambda lab: lab.with_(n_paths=2, n_sets=1), lambda lab: changed(lab, parameters=1e6), lambda lab: lab.with_(engine_options={"a": 1})],
+    [
+        lambda lab: lab.with_(n_paths=2, n_sets=1),
+        lambda lab: changed(lab, parameters=1e6),
+        lambda lab: lab.with_(engine_options={"a": 1}),
+    ],
     ids=["sets", "parameters", "engine options"],
 )
 def test_what_makes_no_other_sample_does_not(lab, problems, use, other):
@@ -385,7 +408,11 @@ def test_every_sample_has_a_seed_of_its_own(lab, problems, use):
 
 
 def references(engine: FakeEngine) -> list[str]:
-    return [request.messages[0]["content"] for request in engine.requests if "Reference 1:" in request.messages[0]["content"]]
+    return [
+        request.messages[0]["content"]
+        for request in engine.requests
+        if "Reference 1:" in request.messages[0]["content"]
+    ]
 
 
 def test_the_order_of_the_references_follows_the_seed(lab, problems, use):
@@ -421,7 +448,11 @@ def test_sets_with_the_same_references_share_a_sample(lab, problems, use):
         product(problems.problem_id, range(2), range(2))
     )
     named = synthesize(lab, "b", problems, pool.assign(model="z"), n_syntheses=2, condition="copied")
-    assert set(named.condition) == {"copied"} and set(named.explorer) == {"z"} and named.id.tolist() == syntheses.id.tolist()
+    assert (
+        set(named.condition) == {"copied"}
+        and set(named.explorer) == {"z"}
+        and named.id.tolist() == syntheses.id.tolist()
+    )
     assert named["set"].dtype == syntheses["set"].dtype == "int32"
 
 
@@ -433,7 +464,10 @@ def test_one_question_in_two_benchmarks_is_sampled_once_and_told_twice(tmp_path,
         str(
             write_profile(
                 tmp_path,
-                benchmarks=[{"name": "sums", "path": str(tmp_path / "sums.jsonl")}, {"name": "more", "path": str(tmp_path / "more.csv")}],
+                benchmarks=[
+                    {"name": "sums", "path": str(tmp_path / "sums.jsonl")},
+                    {"name": "more", "path": str(tmp_path / "more.csv")},
+                ],
             )
         )
     )
@@ -460,7 +494,9 @@ def test_any_way_of_making_the_context(lab, problems, use):
     use()
     pool = explore(lab, "a", problems, 8)
     engine = use()
-    frame = synthesize(lab, "b", problems, pool, n_sets=1, components=lambda paths: [f"{len(paths)} paths"], condition="count")
+    frame = synthesize(
+        lab, "b", problems, pool, n_sets=1, components=lambda paths: [f"{len(paths)} paths"], condition="count"
+    )
     assert len(frame) == 3 and set(frame.condition) == {"count"}
     assert all("Reference 1:\n4 paths\n" in text and "Reference 2" not in text for text in references(engine))
 

@@ -11,7 +11,7 @@ from fakes import write_profile
 
 from a2r import UserError, load_problems, load_profile
 from a2r.answers import canonical
-from a2r.problems import as_text, content, read, dial_of, made_tests, with_tests
+from a2r.problems import as_text, content, dial_of, made_tests, read, with_tests
 from a2r.profiles import Benchmark
 
 ROWS = [
@@ -37,7 +37,11 @@ def refused(benchmark: Benchmark) -> str:
     with pytest.raises(UserError) as error:
         read(benchmark)
     sentence = str(error.value)
-    assert sentence.startswith(f"benchmark 'set' ({benchmark.path}) ") and "\n" not in sentence and not sentence.endswith("..")
+    assert (
+        sentence.startswith(f"benchmark 'set' ({benchmark.path}) ")
+        and "\n" not in sentence
+        and not sentence.endswith("..")
+    )
     return sentence.split(") ", 1)[1]
 
 
@@ -51,7 +55,10 @@ def test_any_format_gives_the_same_frame(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_columns_are_mapped_and_ids_made(tmp_path, suffix):
-    rows = [{"problem": "1 + 1?", "solution": "2", "answer": "at length"}, {"problem": "1 + 2?", "solution": "3", "answer": "more"}]
+    rows = [
+        {"problem": "1 + 1?", "solution": "2", "answer": "at length"},
+        {"problem": "1 + 2?", "solution": "3", "answer": "more"},
+    ]
     frame = read(write(tmp_path, rows, suffix, columns={"question": "problem", "answer": "solution"}))
     assert frame.to_dict("records") == [
         {"benchmark": "set", "problem_id": "set-0", "question": "1 + 1?", "answer": "2"},
@@ -69,7 +76,17 @@ def test_leading_zeros_survive(tmp_path, suffix):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(33.0, "33"), (33, "33"), (0.5, "0.5"), ("033", "033"), (None, ""), (float("nan"), ""), (pd.NA, ""), (-7.0, "-7"), (True, "True")],
+    [
+        (33.0, "33"),
+        (33, "33"),
+        (0.5, "0.5"),
+        ("033", "033"),
+        (None, ""),
+        (float("nan"), ""),
+        (pd.NA, ""),
+        (-7.0, "-7"),
+        (True, "True"),
+    ],
 )
 def test_cells_as_text(value, text):
     assert as_text(value) == text
@@ -86,7 +103,10 @@ def test_a_column_of_numbers_is_read_as_integers(tmp_path, dtype):
 def test_a_missing_column_is_named_with_those_there_are(tmp_path, column):
     rows = [{k: v for k, v in row.items() if k != column} for row in ROWS]
     there = ", ".join(rows[0])
-    assert refused(write(tmp_path, rows, ".jsonl")) == f"has no column '{column}'; its columns are {there}: map them under 'columns'."
+    assert (
+        refused(write(tmp_path, rows, ".jsonl"))
+        == f"has no column '{column}'; its columns are {there}: map them under 'columns'."
+    )
 
 
 @pytest.mark.parametrize(("suffix", "content"), [(".jsonl", ""), (".csv", ""), (".csv", "question,answer\n")])
@@ -109,12 +129,18 @@ def test_what_is_wrong_with_a_row_is_said_with_its_id(tmp_path):
     for column in ("question", "answer"):
         for nothing in ("", " \n", None):
             rows = [ROWS[0], {**ROWS[1], column: nothing}]
-            assert refused(write(tmp_path, rows, ".jsonl")) == f"has no {column} for problem '002'; fill it in or drop the row."
+            assert (
+                refused(write(tmp_path, rows, ".jsonl"))
+                == f"has no {column} for problem '002'; fill it in or drop the row."
+            )
 
 
 def test_integers_where_they_are_promised(tmp_path):
     sentence = refused(write(tmp_path, ROWS, ".jsonl", integer_answers=True))
-    assert sentence == "has the answer 'NA' for problem '002', which is no integer; correct it, or set integer_answers to false."
+    assert (
+        sentence
+        == "has the answer 'NA' for problem '002', which is no integer; correct it, or set integer_answers to false."
+    )
     fine = [{"question": "?", "answer": a} for a in ("033", "-4", "1,000", "12.0", "$7$")]
     assert len(read(write(tmp_path, fine, ".jsonl", integer_answers=True))) == 5
 
@@ -126,14 +152,22 @@ def test_the_promised_number_of_rows(tmp_path):
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_files_that_are_something_else(tmp_path, suffix):
     path = tmp_path / f"p{suffix}"
-    path.write_bytes(b'{"question": "cut off' if suffix == ".jsonl" else b'a,b\n1,2,3\n"\xff' if suffix == ".csv" else b"PAR1 no more")
+    path.write_bytes(
+        b'{"question": "cut off'
+        if suffix == ".jsonl"
+        else b'a,b\n1,2,3\n"\xff'
+        if suffix == ".csv"
+        else b"PAR1 no more"
+    )
     assert re.fullmatch(rf"cannot be read \(.+\); give a whole {suffix} file\.", refused(Benchmark("set", str(path))))
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "missing.csv", "missing.parquet", "there.txt"])
 def test_files_that_are_not_there_or_of_another_kind(tmp_path, name):
     (tmp_path / "there.txt").write_text("text")
-    assert "is not there, or not a .parquet, .jsonl or .csv file; give the path of one." in refused(Benchmark("set", str(tmp_path / name)))
+    assert "is not there, or not a .parquet, .jsonl or .csv file; give the path of one." in refused(
+        Benchmark("set", str(tmp_path / name))
+    )
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "nothing-at-all", "data/problems/none.json"])
@@ -169,7 +203,10 @@ def hub_folder(folder: Path, rows: list[dict], kind: str) -> Path:
 
 
 AIME = {  # each as it stands on the hub: its columns and kinds of values
-    "aime24": [{"id": 60 + i, "problem": f"P{i}", "solution": "S", "answer": f"{i:03d}", "url": "u", "year": "2024"} for i in range(30)],
+    "aime24": [
+        {"id": 60 + i, "problem": f"P{i}", "solution": "S", "answer": f"{i:03d}", "url": "u", "year": "2024"}
+        for i in range(30)
+    ],
     "aime25": [{"id": str(i), "problem": f"P{i}", "answer": str(i)} for i in range(30)],
     "beyondaime": [{"problem": f"P{i}", "answer": i} for i in range(100)],
 }
@@ -178,7 +215,8 @@ AIME = {  # each as it stands on the hub: its columns and kinds of values
 @pytest.mark.parametrize("name", AIME)
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
 def test_the_benchmarks_of_the_paper_as_the_hub_lays_them_out(tmp_path, name, kind, monkeypatch):
-    """The real `datasets` code on local files of the hub's layout, with the profile's own entry but for the path and the content's hash."""
+    """The real `datasets` code on local files of the hub's layout, with the profile's own entry but for the path and
+    the content's hash."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (entry,) = (b for b in load_profile("paper").benchmarks if b.name == name)
     entry = replace(entry, path=str(hub_folder(tmp_path / name, AIME[name], kind)), split="test", sha256=None)
@@ -197,7 +235,9 @@ def test_another_copy_of_a_benchmark_is_told_by_its_content(tmp_path):
     wrong = [*rows[:2], {**rows[2], "answer": "384"}]
     sha256 = content(read(write(tmp_path, rows, ".jsonl")))
     (tmp_path / "b").mkdir()
-    assert len(read(replace(write(tmp_path / "b", same, ".csv"), sha256=sha256))) == 3, "form, ids, order and zeros do not matter"
+    assert len(read(replace(write(tmp_path / "b", same, ".csv"), sha256=sha256))) == 3, (
+        "form, ids, order and zeros do not matter"
+    )
     assert "has other questions or answers than those that the profile names" in refused(
         replace(write(tmp_path / "b", wrong, ".parquet"), sha256=sha256)
     )
@@ -209,10 +249,14 @@ def test_an_answer_that_is_no_answer_is_refused(tmp_path, answer):
     assert f"has '{answer}' as the answer of problem 'p'" in refused(write(tmp_path, rows, ".jsonl"))
 
 
-@pytest.mark.parametrize(("wanted", "rows"), [(1, [0]), (2, [0, 5]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (10, range(10)), (99, range(10))])
+@pytest.mark.parametrize(
+    ("wanted", "rows"), [(1, [0]), (2, [0, 5]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (10, range(10)), (99, range(10))]
+)
 def test_fewer_problems_are_evenly_spaced(tmp_path, wanted, rows):
     ten = [{"problem_id": str(i), "question": "?", "answer": str(i)} for i in range(10)]
-    lab = load_profile(str(write_profile(tmp_path, benchmarks=[{"name": "ten", "path": write(tmp_path, ten, ".jsonl").path}])))
+    lab = load_profile(
+        str(write_profile(tmp_path, benchmarks=[{"name": "ten", "path": write(tmp_path, ten, ".jsonl").path}]))
+    )
     expected = [str(i) for i in rows]
     assert load_problems(lab, n_problems=wanted).answer.tolist() == expected
     assert load_problems(lab.with_(n_problems=wanted)).answer.tolist() == expected
@@ -236,7 +280,9 @@ def test_ids_are_unique_across_benchmarks(tmp_path):
     write(tmp_path, [{"problem_id": "sum-1", "question": "another?", "answer": "1"}], ".csv")
     both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]
     lab = load_profile(str(write_profile(tmp_path, benchmarks=both)))
-    with pytest.raises(UserError, match="benchmark 'set' has the problem id 'sum-1' of another benchmark; rename its ids"):
+    with pytest.raises(
+        UserError, match="benchmark 'set' has the problem id 'sum-1' of another benchmark; rename its ids"
+    ):
         load_problems(lab)
 
 
@@ -246,7 +292,9 @@ def test_a_profile_without_benchmarks(tmp_path):
 
 
 def test_the_dial_of_a_question_is_read_and_turned():
-    question = "Parcels weigh: (a) 202 (b) 320. Two of them weigh 522 together. You may test 4. How heavy is the heavier one?"
+    question = (
+        "Parcels weigh: (a) 202 (b) 320. Two of them weigh 522 together. You may test 4. How heavy is the heavier one?"
+    )
     assert dial_of(question) == 4 and dial_of("What is 2 + 2?") is None
     assert with_tests(question, 8) == question.replace("test 4", "test 8")
     assert made_tests("<think>\na+b=202+320=522:522 yes\n</think>\n\nIt is a+b: 202, 320.\n\\boxed{320}") == 1

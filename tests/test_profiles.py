@@ -40,23 +40,46 @@ def test_smoke_is_nano_cut_down():
 
 def test_an_unknown_profile_names_the_valid_ones(tmp_path):
     for name in ("nanno", str(tmp_path / "missing.yaml")):
-        assert refused(name) == f"there is no profile '{name}'; choose {', '.join(available())} or give the path of a YAML file."
+        assert (
+            refused(name)
+            == f"there is no profile '{name}'; choose {', '.join(available())} or give the path of a YAML file."
+        )
     assert {"nano", "smoke"} <= set(available())
 
 
 def test_what_is_written_is_what_is_used(tmp_path):
-    own = {"name": "b", "path": "hub/b", "revision": "r", "parameters": 4_000_000_000, "template": {"enable_thinking": False}}
+    own = {
+        "name": "b",
+        "path": "hub/b",
+        "revision": "r",
+        "parameters": 4_000_000_000,
+        "template": {"enable_thinking": False},
+    }
     profile = load_profile(
-        str(write_profile(tmp_path, models=[{"name": "a", "path": "hub/a"}, own], explorers=["a"], sampling={"top_k": 20}, seed=7))
+        str(
+            write_profile(
+                tmp_path, models=[{"name": "a", "path": "hub/a"}, own], explorers=["a"], sampling={"top_k": 20}, seed=7
+            )
+        )
     )
-    assert profile.name == "tiny" and profile.explorers == ("a",) and profile.synthesizers == profile.symmetric == ("a", "b")
+    assert (
+        profile.name == "tiny"
+        and profile.explorers == ("a",)
+        and profile.synthesizers == profile.symmetric == ("a", "b")
+    )
     assert profile.model("b") == Model("b", "hub/b", "r", 4_000_000_000, None, {"enable_thinking": False})
-    assert profile.sampling_of("b") == Sampling(top_k=20) and profile.seed == 7 and profile.store_path == tmp_path / "store"
+    assert (
+        profile.sampling_of("b") == Sampling(top_k=20)
+        and profile.seed == 7
+        and profile.store_path == tmp_path / "store"
+    )
 
 
 def test_a_model_s_own_sampling_says_only_how_it_differs(tmp_path):
     models = [{"name": "a", "path": "a", "sampling": {"temperature": 0.6}}, {"name": "b", "path": "b"}]
-    profile = load_profile(str(write_profile(tmp_path, models=models, sampling={"max_tokens": 320, "temperature": 1.0})))
+    profile = load_profile(
+        str(write_profile(tmp_path, models=models, sampling={"max_tokens": 320, "temperature": 1.0}))
+    )
     assert profile.sampling_of("a") == Sampling(temperature=0.6, max_tokens=320)
     assert profile.sampling_of("b") == Sampling(temperature=1.0, max_tokens=320)
 
@@ -65,16 +88,31 @@ def test_a_model_s_own_sampling_says_only_how_it_differs(tmp_path):
     ("changes", "sentence"),
     [
         ({"n_path": 4}, "has an unknown key 'n_path' for a profile; known are name, models,"),
-        ({"sampling": {"temprature": 1}}, "has an unknown key 'temprature' for a sampling; known are temperature, top_p, top_k,"),
-        ({"models": [{"name": "a", "path": "a", "hub": "x"}]}, "has an unknown key 'hub' for a model; known are name, path,"),
+        (
+            {"sampling": {"temprature": 1}},
+            "has an unknown key 'temprature' for a sampling; known are temperature, top_p, top_k,",
+        ),
+        (
+            {"models": [{"name": "a", "path": "a", "hub": "x"}]},
+            "has an unknown key 'hub' for a model; known are name, path,",
+        ),
         ({"models": [{"name": "a", "path": "a", "sampling": {"n": 1}}]}, "has an unknown key 'n' for a sampling;"),
         ({"benchmarks": [{"name": "a", "path": "a", "subset": "x"}]}, "has an unknown key 'subset' for a benchmark;"),
         ({"models": [{"name": "a"}]}, "lacks something a model needs: .*'path'"),
         ({"models": []}, "names no model; list at least one under 'models'."),
         ({"models": "a"}, "gives 'a' as its models, which has to be a list."),
-        ({"models": ["Qwen/Qwen3-4B"]}, "gives 'Qwen/Qwen3-4B' for a model, which has to be a mapping of keys to values."),
-        ({"models": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}, "has 'a' twice among its models; make the names unique."),
-        ({"benchmarks": [{"name": "s", "path": "x"}] * 2}, "has 's' twice among its benchmarks; make the names unique."),
+        (
+            {"models": ["Qwen/Qwen3-4B"]},
+            "gives 'Qwen/Qwen3-4B' for a model, which has to be a mapping of keys to values.",
+        ),
+        (
+            {"models": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]},
+            "has 'a' twice among its models; make the names unique.",
+        ),
+        (
+            {"benchmarks": [{"name": "s", "path": "x"}] * 2},
+            "has 's' twice among its benchmarks; make the names unique.",
+        ),
         ({"explorers": ["a", "c"]}, "gives 'c' as one of its explorers, but its models are a, b."),
         ({"synthesizers": ["c"]}, "gives 'c' as one of its synthesizers, but its models are a, b."),
         ({"symmetric": ["c"]}, "gives 'c' as one of its symmetric, but its models are a, b."),
@@ -122,7 +160,10 @@ def test_a_synthesis_that_makes_no_sense(tmp_path, synthesis, what):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        *[({key: 0}, f"{key} is 0; it has to be at least 1.") for key in ("n_paths", "n_sets", "n_syntheses", "n_problems")],
+        *[
+            ({key: 0}, f"{key} is 0; it has to be at least 1.")
+            for key in ("n_paths", "n_sets", "n_syntheses", "n_problems")
+        ],
         ({"n_sets": -3}, "n_sets is -3; it has to be at least 1."),
         ({"n_paths": "4"}, "n_paths is '4'; it has to be a whole number."),
         ({"n_paths": 4.0}, "n_paths is 4.0; it has to be a whole number."),
@@ -138,13 +179,22 @@ def test_a_synthesis_that_makes_no_sense(tmp_path, synthesis, what):
         ({"sampling": {"top_p": 1.5}}, "top_p is 1.5; it has to be above 0 and at most 1."),
         ({"sampling": {"top_k": -1}}, r"top_k is -1; it has to be 0 \(off\) or more."),
         ({"sampling": {"max_tokens": 0}}, "max_tokens is 0; it has to be at least 1."),
-        ({"models": [{"name": "a", "path": "a", "sampling": {"max_tokens": 0.5}}]}, "max_tokens is 0.5; it has to be a whole number."),
+        (
+            {"models": [{"name": "a", "path": "a", "sampling": {"max_tokens": 0.5}}]},
+            "max_tokens is 0.5; it has to be a whole number.",
+        ),
         ({"models": [{"name": "a", "path": "a", "parameters": "4e9"}]}, "parameters is '4e9'; it has to be a number."),
         ({"models": [{"name": "a", "path": "a", "parameters": -1}]}, "parameters is -1; it has to be at least 1."),
         ({"models": [{"name": 7, "path": "a"}]}, "name is 7; it has to be text."),
         ({"benchmarks": [{"name": "a", "path": "a", "rows": 0}]}, "rows is 0; it has to be at least 1."),
-        ({"benchmarks": [{"name": "a", "path": "a", "integer_answers": 1}]}, "integer_answers is 1; it has to be true or false."),
-        ({"benchmarks": [{"name": "a", "path": "a", "columns": ["x"]}]}, r"columns is \['x'\]; it has to be a mapping."),
+        (
+            {"benchmarks": [{"name": "a", "path": "a", "integer_answers": 1}]},
+            "integer_answers is 1; it has to be true or false.",
+        ),
+        (
+            {"benchmarks": [{"name": "a", "path": "a", "columns": ["x"]}]},
+            r"columns is \['x'\]; it has to be a mapping.",
+        ),
     ],
 )
 def test_values_that_do_not_fit(tmp_path, changes, what):
@@ -152,7 +202,9 @@ def test_values_that_do_not_fit(tmp_path, changes, what):
 
 
 def test_text_that_is_no_yaml_is_refused_with_its_line(tmp_path):
-    assert "is not valid YAML (line 4: " in refused(written(tmp_path, "models:\n  - {name: a}\n  - {name: b\nseed: 0\n"))
+    assert "is not valid YAML (line 4: " in refused(
+        written(tmp_path, "models:\n  - {name: a}\n  - {name: b\nseed: 0\n")
+    )
     assert "is not valid YAML (line 2: " in refused(written(tmp_path, "seed: 0\n\tn_sets: 1\n"))
     for nothing in ("", "just words", "- a\n- list\n"):
         assert "holds no keys; see a2r/profiles/nano.yaml" in refused(written(tmp_path, nothing))
@@ -167,7 +219,12 @@ def family(tmp_path, monkeypatch):
     """Profiles that extend one another: grandchild, child, parent; and two that extend each other."""
     monkeypatch.setattr("a2r.profiles.PROFILES", tmp_path)
     profiles = {
-        "parent": {"models": [{"name": "a", "path": "a"}], "sampling": {"temperature": 0.6, "top_p": 0.95}, "n_sets": 8, "seed": 1},
+        "parent": {
+            "models": [{"name": "a", "path": "a"}],
+            "sampling": {"temperature": 0.6, "top_p": 0.95},
+            "n_sets": 8,
+            "seed": 1,
+        },
         "child": {"extends": "parent", "sampling": {"max_tokens": 99}, "n_sets": 2},
         "grandchild": {"extends": "child", "models": [{"name": "b", "path": "b"}], "seed": 3},
         "hen": {"extends": "egg"},

@@ -62,7 +62,9 @@ def test_without_a_seed_the_order_stays():
     assert references(text(synthesizer_messages(QUESTION, list("dbca")))) == list("dbca")
 
 
-@pytest.mark.parametrize("odd", ["{x}", "{}", "{{x}}", "{question}", "{references}", "{0}", r"\frac{1}{2}", "a % b %s", "{number:03d}"])
+@pytest.mark.parametrize(
+    "odd", ["{x}", "{}", "{{x}}", "{question}", "{references}", "{0}", r"\frac{1}{2}", "a % b %s", "{number:03d}"]
+)
 def test_braces_survive(odd):
     assert text(explorer_messages(odd)).startswith(odd + "\n\nPlease")
     prompt = text(synthesizer_messages(f"What is {odd}?", [odd, f"It is {odd}."], seed=1))

@@ -20,7 +20,9 @@ def executed(folder, name: str, title: str, finished: bool = True) -> None:
         new_output("stream", name="stdout", text=f"printed by {title}"),
         new_output("display_data", data={"image/png": PIXEL}),
     ]
-    made = new_output("display_data", data={"application/vnd.a2r+json": {"tables": ["t.csv"], "figures": []}, "text/plain": "saved"})
+    made = new_output(
+        "display_data", data={"application/vnd.a2r+json": {"tables": ["t.csv"], "figures": []}, "text/plain": "saved"}
+    )
     told = new_output("stream", name="stdout", text="told-by-parameters")
     cells = [
         new_markdown_cell(f"# {title}\n\nQuestion."),
@@ -63,7 +65,9 @@ def test_the_page_asks_nothing_of_the_network(runs):
 
 
 def test_nothing_run_is_one_sentence(runs):
-    with pytest.raises(UserError, match="no study of profile 'smoke' has been run to its end; run one first, as in `a2r run symmetric"):
+    with pytest.raises(
+        UserError, match="no study of profile 'smoke' has been run to its end; run one first, as in `a2r run symmetric"
+    ):
         report.write("smoke")
 
 

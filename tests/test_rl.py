@@ -1,4 +1,5 @@
-"""RL of the synthesizer: it trains, logs, resumes and refuses; its reward is the evaluation's grader. Trainings are real, of nano-32."""
+"""RL of the synthesizer: it trains, logs, resumes and refuses; its reward is the evaluation's grader. Trainings are
+real, of nano-32."""
 
 import json
 from dataclasses import replace
@@ -22,7 +23,15 @@ from a2r.training.rl import Recipe
 
 pytest.importorskip("trl", reason="TRL is not installed (pip install -e '.[rl]')")
 SMALL = {
-    **{"synthesizer": "nano-32", "explorers": ["nano-48"], "n_problems": 60, "held_out": 8, "n_sets": 2, "prompts": 4, "generations": 4},
+    **{
+        "synthesizer": "nano-32",
+        "explorers": ["nano-48"],
+        "n_problems": 60,
+        "held_out": 8,
+        "n_sets": 2,
+        "prompts": 4,
+        "generations": 4,
+    },
     **{"max_tokens": 120, "eval_steps": 10, "save_steps": 5, "learning_rate": 3e-4},
 }
 
@@ -41,7 +50,8 @@ def nano(store, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(store, tmp_path_factory):
-    """A training of 20 steps, in two runs: 10 steps, then the same call with 20. (record, folder, work of the first 10 copied before)"""
+    """A training of 20 steps, in two runs: 10 steps, then the same call with 20. (record, folder, work of the first 10
+    copied before)"""
     work = tmp_path_factory.mktemp("rl-work")
     lab = replace(load_profile("nano"), store=store)
     torch.manual_seed(0)
@@ -140,9 +150,13 @@ def test_the_reward_is_the_grader_of_the_evaluation_on_a_thousand_outputs(nano):
 
 def test_a_reported_problem_among_the_training_problems_is_refused(nano, tmp_path):
     reported = read(nano.benchmarks[0])
-    leaked = reported.iloc[[7]].assign(problem_id="mine", question=reported.question.iloc[7].replace(". ", ".  ").upper())
+    leaked = reported.iloc[[7]].assign(
+        problem_id="mine", question=reported.question.iloc[7].replace(". ", ".  ").upper()
+    )
     mine = pd.concat([read(Benchmark(**nano.rl["problems"])).iloc[:3], leaked])
-    with pytest.raises(UserError, match=r"training problem 'mine' is problem 'math-.*' of nano-math, which is reported; take it out"):
+    with pytest.raises(
+        UserError, match=r"training problem 'mine' is problem 'math-.*' of nano-math, which is reported; take it out"
+    ):
         rl.refuse_leaks(mine, nano)
     mine[["problem_id", "question", "answer"]].to_json(tmp_path / "mine.jsonl", orient="records", lines=True)
     recipe = rl.of(nano, **SMALL, problems={"name": "mine", "path": str(tmp_path / "mine.jsonl")})
@@ -164,7 +178,11 @@ def test_sets_come_in_the_recipes_mix_and_held_out_problems_are_not_trained_on(n
     assert not sets.duplicated(["problem_id", "set", "explorer"]).any()
     sets, held_out = rl.training_sets(nano, rl.of(nano, **SMALL, screen=0, mix={"none": 0.4, "some": 0.6}))
     shares = sets.state.value_counts(normalize=True)
-    assert shares["some"] == pytest.approx(0.6, abs=0.05) and shares["none"] == pytest.approx(0.4, abs=0.05) and "all" not in shares
+    assert (
+        shares["some"] == pytest.approx(0.6, abs=0.05)
+        and shares["none"] == pytest.approx(0.4, abs=0.05)
+        and "all" not in shares
+    )
     assert held_out.problem_id.nunique() == 8 and not set(held_out.problem_id) & set(sets.problem_id)
     assert not sets.duplicated(["problem_id", "set", "explorer"]).any()
     user = sets.prompt.iloc[0][-1]["content"]
@@ -177,14 +195,18 @@ def test_a_prompt_that_does_not_fit_is_refused_before_training(nano):
     tokenizer = AutoTokenizer.from_pretrained(nano.model("nano-32").location)
     sets = pd.DataFrame({"prompt": [[{"role": "user", "content": "Add 123. " * 50}]]})
     rl.check_lengths(sets, tokenizer, 2048, rl.of(nano, **SMALL), {})
-    with pytest.raises(UserError, match=r"the longest prompt has \d+ tokens and an output up to 120, but the context of nano-32 is 200"):
+    with pytest.raises(
+        UserError, match=r"the longest prompt has \d+ tokens and an output up to 120, but the context of nano-32 is 200"
+    ):
         rl.check_lengths(sets, tokenizer, 200, rl.of(nano, **SMALL), {})
 
 
 def test_a_constant_reward_ends_the_training_with_a_sentence(nano, monkeypatch, tmp_path):
     monkeypatch.setattr(rl, "reward", lambda completions, **_: [0.0] * len(completions))
     recipe = rl.of(nano, **{**SMALL, "held_out": 0}, steps=40)
-    with pytest.raises(UserError, match=r"for 5 steps all outputs of each prompt had the same reward \(mean 0.00\): there is nothing"):
+    with pytest.raises(
+        UserError, match=r"for 5 steps all outputs of each prompt had the same reward \(mean 0.00\): there is nothing"
+    ):
         rl.fit(nano, recipe, *rl.training_sets(nano, recipe), tmp_path / "constant")
 
 
@@ -213,7 +235,14 @@ def test_a_profile_without_a_recipe_says_so(nano):
 
 def made(entropy, length, updates=1, temperature=0.7, seed=0):
     """A record with these curves."""
-    recipe = {"updates": updates, "temperature": temperature, "seed": seed, "steps": len(entropy), "explorers": ["e"], "synthesizer": "s"}
+    recipe = {
+        "updates": updates,
+        "temperature": temperature,
+        "seed": seed,
+        "steps": len(entropy),
+        "explorers": ["e"],
+        "synthesizer": "s",
+    }
     rows = [
         {"step": k + 1, "entropy": e, "length": n, "reward": 0.5, "gradient norm": 1.0, "clipped": 0.0}
         for k, (e, n) in enumerate(zip(entropy, length, strict=True))
@@ -242,7 +271,15 @@ def ablation(bad=()):
         for t in (0.7, 1.0):
             for seed in range(3):
                 fails = (updates, t) in bad
-                runs.append(made([1.0] * 10 + [3.0 if fails else 1.0] * 10, [100] * 10 + [20 if fails else 100] * 10, updates, t, seed))
+                runs.append(
+                    made(
+                        [1.0] * 10 + [3.0 if fails else 1.0] * 10,
+                        [100] * 10 + [20 if fails else 100] * 10,
+                        updates,
+                        t,
+                        seed,
+                    )
+                )
     return runs
 
 
@@ -255,13 +292,22 @@ def test_claim_five_follows_the_failures_and_not_the_arm(nano):
     card = claims.scorecard({"stability": stability.outcomes(ablation([(1, 0.7)]))}, nano).set_index("id")
     assert card.loc["C5", "verdict"] == "contradicted"
     only = [r for r in ablation() if stability.arm(r) == "on-policy, T = 0.7"]
-    assert claims.scorecard({"stability": stability.outcomes(only)}, nano).set_index("id").loc["C5", "verdict"].startswith("not run")
+    assert (
+        claims.scorecard({"stability": stability.outcomes(only)}, nano)
+        .set_index("id")
+        .loc["C5", "verdict"]
+        .startswith("not run")
+    )
 
 
 def test_the_ablations_table_and_figure_have_every_arm(tmp_path):
     records = ablation([(8, 1.0)])
     table = stability.ablation_table(records)
-    assert len(table) == 12 and table["failed at"].notna().sum() == 3 and set(table.run) == {stability.arm(r) for r in records}
+    assert (
+        len(table) == 12
+        and table["failed at"].notna().sum() == 3
+        and set(table.run) == {stability.arm(r) for r in records}
+    )
     curves = pd.concat(pd.DataFrame(r["curve"]).assign(run=stability.arm(r), seed=r["recipe"]["seed"]) for r in records)
     figure = figures.training_curves(curves, smooth=1)
     drawn = {line.get_color(): line.get_ydata() for line in figure.axes[1].lines}  # entropy, after reward
@@ -299,7 +345,14 @@ def test_a_curve_has_one_row_a_step_however_many_updates_it_takes():
 def after(shift):
     """Outcomes of a base and its RL synthesizer on 40 problems of two explorers, the second right in `shift` more."""
     rows = [
-        {"benchmark": "b", "problem_id": str(i), "explorer": e, "synthesizer": s, "method": "A2R@4", "correct": float(i < right)}
+        {
+            "benchmark": "b",
+            "problem_id": str(i),
+            "explorer": e,
+            "synthesizer": s,
+            "method": "A2R@4",
+            "correct": float(i < right),
+        }
         for e in ("e", "f")
         for s, right in (("nano-64", 20), ("nano-64-rl", 20 + shift))
         for i in range(40)
@@ -312,12 +365,17 @@ def test_claim_four_compares_the_rl_synthesizer_with_its_base(nano, shift, verdi
     card = claims.scorecard({"rl": after(shift)}, nano).set_index("id")
     assert card.loc["C4", "verdict"] == verdict and card.loc["C4", "value"].estimate == pytest.approx(shift / 40)
     table = before_after(after(shift), "nano-64", "nano-64-rl").set_index("explorer")
-    assert table.loc["mean of all", "difference"].estimate == pytest.approx(shift / 40) and list(table.index) == ["e", "f", "mean of all"]
+    assert table.loc["mean of all", "difference"].estimate == pytest.approx(shift / 40) and list(table.index) == [
+        "e",
+        "f",
+        "mean of all",
+    ]
 
 
 def test_recipes_of_the_shipped_profiles_are_complete():
     from a2r.profiles import available
 
-    for name in set(available()) - {"smoke", "seed-1"}:  # the one has the RL synthesizer in its study alone, the other none
+    # the one has the RL synthesizer in its study alone, the other none
+    for name in set(available()) - {"smoke", "seed-1"}:
         lab = load_profile(name)
         assert isinstance(rl.of(lab), Recipe) and lab.base_of(rl.of(lab).name) == rl.of(lab).synthesizer

@@ -18,7 +18,9 @@ SCORES = np.random.default_rng(1).binomial(16, np.random.default_rng(2).beta(0.5
 
 def test_interval_agrees_with_scipy():
     ours = interval(SCORES)
-    theirs = scipy.stats.bootstrap((SCORES,), np.mean, method="percentile", n_resamples=10_000, batch=1000, rng=3).confidence_interval
+    theirs = scipy.stats.bootstrap(
+        (SCORES,), np.mean, method="percentile", n_resamples=10_000, batch=1000, rng=3
+    ).confidence_interval
     assert ours.estimate == SCORES.mean() and ours.n == 200
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
 
@@ -50,7 +52,8 @@ def test_paired_columns():
     assert reason == "" and ratio == pytest.approx(together)
     difference = interval([a2r, cons], np.subtract)
     assert difference == pytest.approx(interval(a2r - cons))
-    assert difference.high - difference.low < 0.2 * (interval(a2r).high - interval(a2r).low)  # paired: the problems cancel
+    # paired: the problems cancel
+    assert difference.high - difference.low < 0.2 * (interval(a2r).high - interval(a2r).low)
 
 
 def test_undefined_ratio_in_words():
@@ -95,14 +98,18 @@ def test_paired_test_by_enumeration():
 def test_paired_test_agrees_with_scipy_and_is_never_zero():
     rng = np.random.default_rng(5)
     a, b = rng.random(100), rng.random(100) + 0.07
-    theirs = scipy.stats.permutation_test((a - b,), np.mean, permutation_type="samples", n_resamples=9999, batch=1000, rng=1)
+    theirs = scipy.stats.permutation_test(
+        (a - b,), np.mean, permutation_type="samples", n_resamples=9999, batch=1000, rng=1
+    )
     assert paired_test(a, b) == pytest.approx(theirs.pvalue, abs=0.015)
     assert paired_test(a + 1, b) == pytest.approx(1 / 10_001)
 
 
 def test_paired_test_holds_its_level():
     rng = np.random.default_rng(7)
-    found = [paired_test(rng.binomial(4, 0.6, 30), rng.binomial(4, 0.6, 30), n_resamples=500) <= 0.05 for _ in range(1000)]
+    found = [
+        paired_test(rng.binomial(4, 0.6, 30), rng.binomial(4, 0.6, 30), n_resamples=500) <= 0.05 for _ in range(1000)
+    ]
     assert 0.03 <= np.mean(found) <= 0.07
 
 
@@ -150,7 +157,8 @@ def test_power():
     by_gain = [power(PILOT, gain, 60, n_sets=8, simulations=300) for gain in (0.02, 0.05, 0.1)]
     assert by_gain == sorted(by_gain)
     assert power(PILOT, 0.05, 60, n_sets=32, simulations=300) > power(PILOT, 0.05, 60, n_sets=2, simulations=300)
-    assert power(PILOT, 0.0, 60, n_sets=8, simulations=1000) == pytest.approx(0.05, abs=0.025)  # no gain: the test's level
+    # no gain: the test's level
+    assert power(PILOT, 0.0, 60, n_sets=8, simulations=1000) == pytest.approx(0.05, abs=0.025)
     assert power(PILOT.to_numpy(), 0.05, 30, n_sets=8, simulations=300) == curve[1]
     with pytest.raises(ValueError, match="smaller gain"):
         power(PILOT, 0.9, 30, n_sets=8)

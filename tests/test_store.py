@@ -33,7 +33,11 @@ def parts(folder: Path) -> list[Path]:
 
 
 def test_round_trip(tmp_path):
-    rows = [row("a", text="π, \x00 and a\nnew line", cached_tokens=0), row("b", seed=2**63 - 1, time=0.5, text=""), row("c", error="e")]
+    rows = [
+        row("a", text="π, \x00 and a\nnew line", cached_tokens=0),
+        row("b", seed=2**63 - 1, time=0.5, text=""),
+        row("c", error="e"),
+    ]
     with Store(tmp_path) as samples:
         for r in rows:
             samples.add(r)
@@ -183,7 +187,12 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, folder):
     with pytest.raises(UserError) as refused:
         Store(tmp_path / folder)
     sentence = str(refused.value)
-    assert str(tmp_path / folder) in sentence and "cannot be written" in sentence and "'store'" in sentence and "\n" not in sentence
+    assert (
+        str(tmp_path / folder) in sentence
+        and "cannot be written" in sentence
+        and "'store'" in sentence
+        and "\n" not in sentence
+    )
 
 
 def test_a_full_disk_loses_nothing_that_was_written(tmp_path, monkeypatch):
@@ -304,7 +313,9 @@ def test_a_failed_sample_is_replaced_by_an_imported_one(tmp_path):
     assert Store(there).bring_in(file) == (1, 1) and Store(there).read().error.tolist() == [""]
 
 
-@pytest.mark.parametrize("content", [b"no parquet", b"", "other columns", None], ids=["text", "empty", "columns", "missing"])
+@pytest.mark.parametrize(
+    "content", [b"no parquet", b"", "other columns", None], ids=["text", "empty", "columns", "missing"]
+)
 def test_what_is_no_export_is_refused_and_nothing_taken(tmp_path, content):
     file = tmp_path / "file.parquet"
     if content == "other columns":

@@ -31,8 +31,13 @@ seed = 0
 
 
 def write_notebook(folder: Path, name: str, *cells: str, parameters: str = PARAMETERS) -> Path:
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
-    notebook.cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, cells)]
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
+    notebook.cells = [
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(nbformat.v4.new_code_cell, cells),
+    ]
     path = folder / f"{name}.ipynb"
     nbformat.write(notebook, path)
     return path
@@ -55,7 +60,15 @@ def notebook(notebooks) -> Path:
 
 def test_parameters_are_read_from_their_cell(notebook):
     assert parameters_of(notebook) == {
-        **{"profile": "nano", "models": None, "n_paths": 4, "n_sets": None, "temperature": None, "share": 0.5, "shuffled": True},
+        **{
+            "profile": "nano",
+            "models": None,
+            "n_paths": 4,
+            "n_sets": None,
+            "temperature": None,
+            "share": 0.5,
+            "shuffled": True,
+        },
         **{"sizes": [1, 2, 4], "words": ["a", "b"], "label": "x = y", "seed": 0},
     }
 
@@ -64,7 +77,8 @@ def test_an_unknown_parameter_names_the_valid_ones(notebook):
     with pytest.raises(UserError) as refused:
         check_parameters(notebook, {"n_path": "4"})
     assert str(refused.value) == (
-        "study 01_small_study has no parameter 'n_path'; it takes profile, models, n_paths, n_sets, temperature, share, shuffled, "
+        "study 01_small_study has no parameter 'n_path'; "
+        "it takes profile, models, n_paths, n_sets, temperature, share, shuffled, "
         "sizes, words, label, seed."
     )
 
@@ -167,21 +181,30 @@ def test_a_study_runs_with_its_parameters(notebooks, tmp_path, monkeypatch):
 
 
 def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
-    write_notebook(notebooks, "01_small_study", "print('before')", "raise ValueError('no such\\nthing')", "print('after')")
+    write_notebook(
+        notebooks, "01_small_study", "print('before')", "raise ValueError('no such\\nthing')", "print('after')"
+    )
     with pytest.raises(StudyFailed) as failed:
         runner.run("small", str(write_profile(tmp_path)), progress=False)
     executed = runner.RUNS / "01_small_study__tiny.ipynb"
     assert str(failed.value) == (
-        f"cell In [4] of 01_small_study.ipynb failed (ValueError: no such); the notebook so far is {executed}, and the samples are kept."
+        "cell In [4] of 01_small_study.ipynb failed (ValueError: no such); "
+        f"the notebook so far is {executed}, and the samples are kept."
     )
     code = [cell for cell in nbformat.read(executed, 4).cells if cell.cell_type == "code"]
-    assert code[2].outputs[0].text == "before\n" and code[3].execution_count == 4 and code[3].outputs[0].output_type == "error"
+    assert (
+        code[2].outputs[0].text == "before\n"
+        and code[3].execution_count == 4
+        and code[3].outputs[0].output_type == "error"
+    )
     assert code[4].execution_count is None and runner.results(executed) == {}
 
 
 def test_a_kernel_that_dies_is_said_so(notebooks, tmp_path):
     write_notebook(notebooks, "01_small_study", "import os\nos._exit(1)")
-    with pytest.raises(StudyFailed, match=r"the kernel of 01_small_study.ipynb died; the samples are kept, run it again to go on"):
+    with pytest.raises(
+        StudyFailed, match=r"the kernel of 01_small_study.ipynb died; the samples are kept, run it again to go on"
+    ):
         runner.run("small", str(write_profile(tmp_path)), progress=False)
 
 
@@ -207,7 +230,9 @@ def smoke(tmp_path_factory) -> Path:
     """The smoke profile with its store and its figures in a folder of its own, shared by the notebooks."""
     folder = tmp_path_factory.mktemp("smoke")
     path = folder / "smoke-test.yaml"
-    path.write_text(yaml.safe_dump({"extends": "smoke", "store": str(folder / "samples"), "figures": str(folder / "figures")}))
+    path.write_text(
+        yaml.safe_dump({"extends": "smoke", "store": str(folder / "samples"), "figures": str(folder / "figures")})
+    )
     return path
 
 
@@ -216,7 +241,9 @@ def smoke(tmp_path_factory) -> Path:
 def test_a_committed_notebook_runs(path, smoke, monkeypatch):
     lab = load_profile(str(smoke))
     if missing := [model.path for model in lab.models if not (ROOT / model.path / "config.json").exists()]:
-        pytest.skip(f"{' AND '.join(missing)} NOT THERE, SO {path.name} WAS NOT EXECUTED: train the models with `make nano`")
+        pytest.skip(
+            f"{' AND '.join(missing)} NOT THERE, SO {path.name} WAS NOT EXECUTED: train the models with `make nano`"
+        )
     monkeypatch.setattr(runner, "RUNS", smoke.parent / "executed")
     started = time.time()
     executed = runner.run(path.stem, str(smoke), progress=False)

@@ -7,7 +7,9 @@ from a2r import grade
 from a2r.studies import controls
 from a2r.studies.controls import MOVES, by_state, gallery, move, moves
 
-PROBLEMS = pd.DataFrame({"benchmark": "b", "problem_id": list("pqr"), "question": ["?p", "?q", "?r"], "answer": ["5", "7", "9"]})
+PROBLEMS = pd.DataFrame(
+    {"benchmark": "b", "problem_id": list("pqr"), "question": ["?p", "?q", "?r"], "answer": ["5", "7", "9"]}
+)
 POOL = {"p": "5566", "q": "1234", "r": "9991"}  # a tie, none right, a majority
 SYNTHESES = {"p": ["5", "6"], "q": ["7", "1"], "r": ["9", "8"]}
 
@@ -15,7 +17,14 @@ SYNTHESES = {"p": ["5", "6"], "q": ["7", "1"], "r": ["9", "8"]}
 def samples(answers: dict, model: str, numbered: bool) -> pd.DataFrame:
     rows = [
         {
-            **{"model": model, "benchmark": "b", "problem_id": p, "set": 0 if numbered else -1, "index": i, "explorer": "small"},
+            **{
+                "model": model,
+                "benchmark": "b",
+                "problem_id": p,
+                "set": 0 if numbered else -1,
+                "index": i,
+                "explorer": "small",
+            },
             **{"text": f"<think>\nhm\n</think>\n\nwork of {a}: \\boxed{{{a}}}", "error": "", "finish_reason": "stop"},
         }
         for p, given in answers.items()
@@ -63,7 +72,11 @@ def test_saying_nothing_is_no_copy(pool):
 def test_shares_of_moves_sum_to_one(table):
     (row,) = moves(table).to_dict("records")
     assert sum(row[m].estimate for m in MOVES) == pytest.approx(1)
-    assert row["rescues"].estimate == pytest.approx(1 / 6) and row["loses"].estimate == pytest.approx(2 / 6) and row["n"] == 3
+    assert (
+        row["rescues"].estimate == pytest.approx(1 / 6)
+        and row["loses"].estimate == pytest.approx(2 / 6)
+        and row["n"] == 3
+    )
 
 
 def test_by_state(table):

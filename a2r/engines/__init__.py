@@ -29,7 +29,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt and the samples that are wanted of it: `indices[i]` is drawn with `seeds[i]`. Of `score`: the text to be scored."""
+    """One prompt and the samples that are wanted of it: `indices[i]` is drawn with `seeds[i]`. Of `score`: the text to
+    be scored."""
 
     key: str
     messages: tuple[dict[str, str], ...]
@@ -41,8 +42,10 @@ class Request:
 
 
 class LogProbs(NamedTuple):
-    """How sure a model was of a text, in nats per token: the mean log-probability of all its tokens, of its last window, and of
-    the window where that is lowest (after DeepConf's trace confidences, arXiv 2508.15260, but of the tokens written)."""
+    """How sure a model was of a text, in nats per token: the mean log-probability of all its tokens, of its last
+    window, and of the window where that is lowest (after DeepConf's trace confidences, arXiv 2508.15260, but of the
+    tokens written).
+    """
 
     mean: float
     tail: float
@@ -53,10 +56,11 @@ SHORTEST_WINDOW = 16  # tokens
 
 
 def log_probs(tokens: Sequence[float]) -> LogProbs | None:
-    """The three numbers of a text from its tokens' log-probabilities (tokens,), under the model itself: at T = 1, nothing cut off.
+    """The three numbers of a text from its tokens' log-probabilities (tokens,), under the model itself: at T = 1,
+    nothing cut off.
 
-    A window is an eighth of the text (DeepConf's 2,048 tokens of 16,384), but at least SHORTEST_WINDOW tokens or the whole text.
-    None where there is no token, or one without a number.
+    A window is an eighth of the text (DeepConf's 2,048 tokens of 16,384), but at least SHORTEST_WINDOW tokens or the
+    whole text. None where there is no token, or one without a number.
     """
     values = np.asarray(tokens, dtype=float)
     if not len(values) or not np.isfinite(values).all():
@@ -74,8 +78,8 @@ class Generation:
     `text` is what the model wrote, thinking marks included, end-of-turn mark not. `completion_tokens`
     counts every generated token, the end-of-turn token included. `cached_tokens` is the part of
     `prompt_tokens` that was not computed for this sample because another one shared it. `seconds` is
-    the time from when the sample's batch was started to its last token. `logprobs` are those of the tokens that it counts,
-    None where the engine gives none.
+    the time from when the sample's batch was started to its last token. `logprobs` are those of the tokens that it
+    counts, None where the engine gives none.
     """
 
     key: str
@@ -101,10 +105,11 @@ class Engine(Protocol):
         ...
 
     def score(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """Yield one Generation per request, with the log-probabilities of its text `scored` after its prompt: one prefill.
+        """Yield one Generation per request, with the log-probabilities of its text `scored` after its prompt: one
+        prefill.
 
-        Nothing is written: its text is "", its prompt tokens are those of prompt and text. The mark that ends a turn is not scored.
-        EngineError where the engine cannot.
+        Nothing is written: its text is "", its prompt tokens are those of prompt and text. The mark that ends a turn is
+        not scored. EngineError where the engine cannot.
         """
         ...
 
@@ -114,7 +119,8 @@ class Engine(Protocol):
 
 
 def open_engine(kind: str, model: str, revision: str | None = None, options: dict | None = None) -> Engine:
-    """The engine `kind`, one of GENERATING, on `model` (a local folder or hub id). EngineError for another kind or an unknown option."""
+    """The engine `kind`, one of GENERATING, on `model` (a local folder or hub id). EngineError for another kind or an
+    unknown option."""
     if kind not in GENERATING:
         raise EngineError(f"there is no engine '{kind}'; choose {', '.join(ENGINES)}.")
     options = options or {}
@@ -145,4 +151,5 @@ def automatic() -> str:
 
 
 GENERATING = ("transformers", "vllm", "openai")
-ENGINES = ("auto", *GENERATING, "replay")  # what a profile may name: "replay" generates nothing, "auto" is one of those that do
+# what a profile may name: "replay" generates nothing, "auto" is one of those that do
+ENGINES = ("auto", *GENERATING, "replay")

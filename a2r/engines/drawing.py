@@ -41,7 +41,9 @@ def _draw(scores: torch.Tensor, uniforms: torch.Tensor, top_k: torch.Tensor, top
     return _invert(scores.softmax(-1), uniforms)
 
 
-def _draw_cut(scores: torch.Tensor, uniforms: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, candidates: int = 64) -> torch.Tensor:
+def _draw_cut(
+    scores: torch.Tensor, uniforms: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, candidates: int = 64
+) -> torch.Tensor:
     """As `_draw`, among each row's `top_k` best tokens and of these the fewest that hold `top_p` of the probability."""
     vocabulary = scores.shape[-1]
     limit = torch.where(top_k > 0, top_k, vocabulary)

@@ -85,7 +85,9 @@ class TransformersEngine:
             self.model.to(self.device).eval()
         except (AssertionError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise EngineError(f"model '{model}' cannot be put on device '{self.device}' ({reason}); pass device='cpu'.") from error
+            raise EngineError(
+                f"model '{model}' cannot be put on device '{self.device}' ({reason}); pass device='cpu'."
+            ) from error
         if self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation("slots")
         config = self.model.config.get_text_config(decoder=True)
@@ -94,22 +96,32 @@ class TransformersEngine:
         self.stops = {*(eos if isinstance(eos, list) else [eos]), self.tokenizer.eos_token_id} - {None}
         kinds = set(getattr(config, "layer_types", None) or [])
         if not kinds <= {"full_attention", "sliding_attention"}:
-            raise EngineError(f"model '{model}' has {', '.join(sorted(kinds))} layers, which this engine cannot batch; serve it with vLLM.")
+            raise EngineError(
+                f"model '{model}' has {', '.join(sorted(kinds))} layers, which this engine cannot batch; "
+                "serve it with vLLM."
+            )
         self.window = None if kinds == {"full_attention"} else getattr(config, "sliding_window", None)
         self.mask_by_kind = bool(kinds) and self.window is not None
         self.probe = self.prefill([[0]])  # shows what a token's keys and values look like
         if token_budget is None:
             memory = 0.7 * torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else MEMORY
-            token_budget = int(memory / sum(t.nbytes for layer in self.probe.layers for t in (layer.keys, layer.values)))
+            token_budget = int(
+                memory / sum(t.nbytes for layer in self.probe.layers for t in (layer.keys, layer.values))
+            )
         self.token_budget = token_budget
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """Yield one Generation per wanted sample as it finishes, those of the longest prompts first."""
         for row, reason in self.finished(requests):
-            yield self._too_long(row.request, row.index, len(row.prompt)) if reason == "error" else self._finish(row, reason)
+            yield (
+                self._too_long(row.request, row.index, len(row.prompt))
+                if reason == "error"
+                else self._finish(row, reason)
+            )
 
     def finished(self, requests: Iterable[Request]) -> Iterator[tuple[Row, str]]:
-        """`generate` in tokens: the finished rows with their finish reason ("error": the prompt alone fills the context)."""
+        """`generate` in tokens: the finished rows with their finish reason ("error": the prompt alone fills the
+        context)."""
         batch, rows = Batch(self), self._rows(requests)
         waiting = next(rows, None)
         while waiting or batch.rows:
@@ -122,7 +134,9 @@ class TransformersEngine:
                 finished = batch.step()
             except torch.OutOfMemoryError as error:
                 budget = f"a token budget of {self.token_budget}"
-                raise EngineError(f"{self.label} ran out of memory on {self.device} with {budget}; pass a smaller token_budget.") from error
+                raise EngineError(
+                    f"{self.label} ran out of memory on {self.device} with {budget}; pass a smaller token_budget."
+                ) from error
             yield from finished
 
     def score(self, requests: Iterable[Request]) -> Iterator[Generation]:
@@ -148,7 +162,8 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _scored(self, rows: list[tuple[Request, list[int], list[int]]]) -> list[list[float]]:
-        """The log-probability of each token of each row's text, after its prompt; no more than SCORED_AT_ONCE tokens' logits at a time."""
+        """The log-probability of each token of each row's text, after its prompt; no more than SCORED_AT_ONCE tokens'
+        logits at a time."""
         if not rows:
             return []
         longest = max(len(prompt) + len(text) for _, prompt, text in rows)
@@ -186,7 +201,8 @@ class TransformersEngine:
     def _rows(self, requests: Iterable[Request]) -> Iterator[Row]:
         """The wanted samples; a prompt is encoded only when its turn comes, so the order is by characters.
 
-        The long ones come first: they are also the slow ones, and the last rows, which run in a small batch, are then short.
+        The long ones come first: they are also the slow ones, and the last rows, which run in a small batch, are then
+        short.
         """
         for request in sorted(requests, key=lambda r: -sum(len(m["content"]) for m in r.messages)):
             prompt = self._encode(request)
@@ -207,7 +223,17 @@ class TransformersEngine:
         written = row.tokens[:-1] if reason == "stop" else row.tokens
         text = self.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         seconds, sure = time.perf_counter() - row.started, log_probs(row.logprobs)
-        return Generation(row.request.key, row.index, text, reason, len(row.prompt), row.cached, len(row.tokens), seconds, logprobs=sure)
+        return Generation(
+            row.request.key,
+            row.index,
+            text,
+            reason,
+            len(row.prompt),
+            row.cached,
+            len(row.tokens),
+            seconds,
+            logprobs=sure,
+        )
 
 
 class Batch:
@@ -299,7 +325,9 @@ class Batch:
         state["lengths"] = lengths + 1
         self.width += 1
         finished = {}
-        for slot, (row, token, logprob) in enumerate(zip(self.rows, state["last"].tolist(), sure.tolist(), strict=True)):
+        for slot, (row, token, logprob) in enumerate(
+            zip(self.rows, state["last"].tolist(), sure.tolist(), strict=True)
+        ):
             row.tokens.append(token)
             row.logprobs.append(logprob)
             if token in engine.stops:
@@ -311,7 +339,8 @@ class Batch:
         return list(finished.values())
 
     def _mask(self, lengths: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        """What is added to the attention scores, [rows, 1, 1, width]: 0 for a row's own tokens, the lowest number elsewhere."""
+        """What is added to the attention scores, [rows, 1, 1, width]: 0 for a row's own tokens, the lowest number
+        elsewhere."""
         engine, columns = self.engine, torch.arange(self.width, device=lengths.device)
         lowest = torch.finfo(engine.model.dtype).min
         full = torch.zeros(len(lengths), 1, 1, self.width, dtype=engine.model.dtype, device=lengths.device)
@@ -346,7 +375,9 @@ class Batch:
 def load(model: str | Path, revision: str | None, dtype: str) -> tuple:
     """Tokenizer and model of a local folder or a hub id, or an EngineError that says what is wrong with it."""
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise EngineError(f"dtype '{dtype}' of model '{model}' is not one of torch's; pass float32, bfloat16 or float16.")
+        raise EngineError(
+            f"dtype '{dtype}' of model '{model}' is not one of torch's; pass float32, bfloat16 or float16."
+        )
     where = f"'{model}'" + (f" (revision {revision})" if revision else "")
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -354,15 +385,19 @@ def load(model: str | Path, revision: str | None, dtype: str) -> tuple:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
         if not tokenizer.chat_template:
             raise EngineError(
-                f"the tokenizer of {where} has no chat template, so it cannot be asked a question; use an instruction-tuned model."
+                f"the tokenizer of {where} has no chat template, so it cannot be asked a question; "
+                "use an instruction-tuned model."
             )
-        loaded, info = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=dtype, output_loading_info=True)
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            model, revision=revision, dtype=dtype, output_loading_info=True
+        )
     except EngineError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         if not Path(model).is_dir() and isinstance(error, OSError):
             message = (
-                f"model {where} was found neither as a local folder nor on the Hugging Face hub; check the name, or download it first."
+                f"model {where} was found neither as a local folder nor on the Hugging Face hub; "
+                "check the name, or download it first."
             )
         else:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -374,6 +409,7 @@ def load(model: str | Path, revision: str | None, dtype: str) -> tuple:
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise EngineError(
-            f"model {where} is incomplete ({len(missing)} tensors are missing, such as {missing[0]}); download or train it again."
+            f"model {where} is incomplete ({len(missing)} tensors are missing, such as {missing[0]}); "
+            "download or train it again."
         )
     return tokenizer, loaded

@@ -1,4 +1,5 @@
-"""An OpenAI-compatible application for Ray Serve over the `transformers` engine, where vLLM cannot run (Ray without GPUs).
+"""An OpenAI-compatible application for Ray Serve over the `transformers` engine, where vLLM cannot run (Ray without
+GPUs).
 
     serve run a2r.engines.ray_app:application model=data/models/nano-64 name=nano-64
 
@@ -29,10 +30,15 @@ class Served:
 
     async def __call__(self, request: HTTPRequest) -> JSONResponse:
         if request.url.path.endswith("/models"):
-            return JSONResponse({"object": "list", "data": [{"id": self.name, "object": "model", "owned_by": "ray-serve"}]})
+            return JSONResponse(
+                {"object": "list", "data": [{"id": self.name, "object": "model", "owned_by": "ray-serve"}]}
+            )
         body = await request.json()
         if body.get("model") != self.name:
-            return JSONResponse({"error": {"message": f"there is no model '{body.get('model')}'; it is '{self.name}'."}}, status_code=404)
+            return JSONResponse(
+                {"error": {"message": f"there is no model '{body.get('model')}'; it is '{self.name}'."}},
+                status_code=404,
+            )
         return JSONResponse(await self.complete(body))
 
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.05)
@@ -50,7 +56,9 @@ class Served:
 
 def asked(key: str, body: dict) -> Request:
     """A chat request's body as a Request; choice i is drawn with its seed plus i, as vLLM does it."""
-    sampling = Sampling(body.get("temperature", 1.0), body.get("top_p", 1.0), body.get("top_k", 0), body.get("max_tokens", 1024))
+    sampling = Sampling(
+        body.get("temperature", 1.0), body.get("top_p", 1.0), body.get("top_k", 0), body.get("max_tokens", 1024)
+    )
     n, seed = body.get("n", 1), body.get("seed") or uuid.uuid4().int % 2**31
     template = body.get("chat_template_kwargs", {})
     return Request(key, tuple(body["messages"]), sampling, tuple(range(n)), tuple(range(seed, seed + n)), template)
@@ -60,7 +68,12 @@ def completion(model: str, samples: list) -> dict:
     """A chat completion of a request's samples."""
     prompt, written = samples[0].prompt_tokens, [g.completion_tokens for g in samples]
     return {
-        **{"id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion", "created": int(time.time()), "model": model},
+        **{
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": model,
+        },
         "choices": [
             {"index": k, "finish_reason": g.finish_reason, "message": {"role": "assistant", "content": g.text}}
             for k, g in enumerate(samples)
@@ -70,6 +83,9 @@ def completion(model: str, samples: list) -> dict:
 
 
 def application(arguments: dict) -> serve.Application:
-    """What `serve run` builds; `arguments`: model (folder or hub id), name (what it is served as), and optionally max_replicas."""
+    """What `serve run` builds; `arguments`: model (folder or hub id), name (what it is served as), and optionally
+    max_replicas."""
     scaling = {**AUTOSCALING, "max_replicas": int(arguments.get("max_replicas", AUTOSCALING["max_replicas"]))}
-    return Served.options(autoscaling_config=scaling).bind(arguments["model"], arguments.get("name", arguments["model"]))
+    return Served.options(autoscaling_config=scaling).bind(
+        arguments["model"], arguments.get("name", arguments["model"])
+    )

@@ -43,11 +43,12 @@ class Run:
 
 
 class OpenAIEngine:
-    """Asks the model `model` of the servers at `base_url` (one URL or several, which then share the requests, the least busy first).
+    """Asks the model `model` of the servers at `base_url` (one URL or several, which then share the requests, the least
+    busy first).
 
-    `concurrency` requests are open at a time at each URL, each is given `timeout` seconds, and tried `retries` times more.
-    The key is read from the environment variable that `api_key_env` names, and from nowhere else.
-    `extra_body` is added to every request (fields that only some servers know).
+    `concurrency` requests are open at a time at each URL, each is given `timeout` seconds, and tried `retries` times
+    more. The key is read from the environment variable that `api_key_env` names, and from nowhere else. `extra_body` is
+    added to every request (fields that only some servers know).
     """
 
     name = "openai"
@@ -68,7 +69,9 @@ class OpenAIEngine:
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise EngineError(f"base_url {url!r} is not an address; give one such as http://localhost:8000/v1.")
             if parts.password or parts.query:
-                raise EngineError(f"the base_url at {parts.hostname} carries a secret; name its variable in api_key_env instead.")
+                raise EngineError(
+                    f"the base_url at {parts.hostname} carries a secret; name its variable in api_key_env instead."
+                )
         self.model, self.key_name, self.urls = model, api_key_env, urls
         self.key = os.environ.get(api_key_env, "")
         self.concurrency, self.timeout, self.retries, self.extra = concurrency, timeout, retries, extra_body or {}
@@ -98,7 +101,10 @@ class OpenAIEngine:
 
     def score(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """No OpenAI-compatible server has to say how likely a given text is; see `vllm.VLLMEngine`."""
-        raise EngineError(f"the server at {self.urls[0]} cannot be asked how likely a text is; choose the engine transformers or vllm.")
+        raise EngineError(
+            f"the server at {self.urls[0]} cannot be asked how likely a text is; "
+            "choose the engine transformers or vllm."
+        )
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -113,9 +119,13 @@ class OpenAIEngine:
             except openai.NotFoundError:
                 continue  # a gateway that lists nothing may serve all the same
             except openai.APIError as error:
-                raise self._fatal(error, url) or EngineError(f"the server at {url} gave no list of models ({self._said(error)}).") from None
+                raise self._fatal(error, url) or EngineError(
+                    f"the server at {url} gave no list of models ({self._said(error)})."
+                ) from None
             if self.model not in (names := [m.id for m in served]):
-                raise EngineError(f"the server at {url} does not serve '{self.model}'; it serves {', '.join(names) or 'nothing'}.")
+                raise EngineError(
+                    f"the server at {url} does not serve '{self.model}'; it serves {', '.join(names) or 'nothing'}."
+                )
             owners |= {m.owned_by or "unnamed" for m in served}
         return f"openai {openai.__version__}" + (f", server {'+'.join(sorted(owners))}" if owners else "")
 
@@ -155,7 +165,8 @@ class OpenAIEngine:
                 await self._ask(run, servers, request, [place])
 
     async def _ask(self, run: Run, servers: list[Server], request: Request, places: list[int]) -> list[int]:
-        """Ask for the samples at `places` of the request in one call and hand them on; returns the places that are still wanted."""
+        """Ask for the samples at `places` of the request in one call and hand them on; returns the places that are
+        still wanted."""
         sampling, started, sure = request.sampling, time.perf_counter(), self.gives_logprobs
         server = min(servers, key=lambda s: s.busy)
         server.busy += 1
@@ -189,7 +200,10 @@ class OpenAIEngine:
                 run.lost += 1
             made = [failed(request, place, self._said(error), time.perf_counter() - started) for place in places]
         except (TypeError, AttributeError, ValueError, IndexError) as error:  # 200 and something else than a completion
-            made = [failed(request, p, f"unreadable answer ({type(error).__name__})", time.perf_counter() - started) for p in places]
+            made = [
+                failed(request, p, f"unreadable answer ({type(error).__name__})", time.perf_counter() - started)
+                for p in places
+            ]
         else:
             run.lost = 0
         finally:
@@ -202,11 +216,15 @@ class OpenAIEngine:
         """The error that ends a run, if `error` is one that every further request would meet too."""
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
             state = "holds a key that it refuses" if self.key else "holds none"
-            return EngineError(f"the server at {url} wants a key and ${self.key_name} {state}; set it in the environment.")
+            return EngineError(
+                f"the server at {url} wants a key and ${self.key_name} {state}; set it in the environment."
+            )
         if isinstance(error, openai.NotFoundError):
             return EngineError(f"the server at {url} does not know '{self.model}' ({self._said(error)}).")
         if isinstance(error, openai.APIConnectionError):
-            return EngineError(f"no server answers at {url} ({self._said(error)}); start one there or correct base_url.")
+            return EngineError(
+                f"no server answers at {url} ({self._said(error)}); start one there or correct base_url."
+            )
         return None
 
     def _said(self, error: openai.APIError) -> str:
@@ -229,7 +247,8 @@ def about_logprobs(error: openai.APIStatusError) -> bool:
 
 
 def read(answer, request: Request, places: list[int], seconds: float) -> Iterator[Generation]:
-    """The samples in a completion. Servers count the tokens of all choices together: they are shared out by length of text."""
+    """The samples in a completion. Servers count the tokens of all choices together: they are shared out by length of
+    text."""
     choices = sorted(answer.choices or [], key=lambda c: c.index)[: len(places)]
     if not choices:
         raise ValueError("no choices")

@@ -36,11 +36,16 @@ class SlotLayer(CacheLayerMixin):
             laid_out[i][: self.cache.rows, :, : held.shape[2]] = held
         self.keys, self.values = laid_out
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write one token per row; both states are [rows, heads, 1, head_dim]. Returns [rows, heads, width, head_dim] views."""
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write one token per row; both states are [rows, heads, 1, head_dim]. Returns [rows, heads, width, head_dim]
+        views."""
         seen = []
         for slots, new in ((self.keys, key_states), (self.values, value_states)):
-            slots.view(-1, slots.shape[3]).index_copy_(0, self.cache.place(slots.shape[1]), new.reshape(-1, new.shape[3]))
+            slots.view(-1, slots.shape[3]).index_copy_(
+                0, self.cache.place(slots.shape[1]), new.reshape(-1, new.shape[3])
+            )
             seen.append(slots[: self.cache.rows, :, : self.cache.width])
         return seen[0], seen[1]
 
@@ -55,7 +60,8 @@ class SlotLayer(CacheLayerMixin):
 
 
 def zeros(count: int, like: torch.Tensor) -> torch.Tensor:
-    """`count` zeros of `like`'s type and device. Zeros because a masked column counts 0 times what it holds, and 0 times NaN is NaN.
+    """`count` zeros of `like`'s type and device. Zeros because a masked column counts 0 times what it holds, and 0
+    times NaN is NaN.
 
     On a CPU through numpy, which leaves the memory untouched, and so untaken, until it is written to.
     """
@@ -65,7 +71,8 @@ def zeros(count: int, like: torch.Tensor) -> torch.Tensor:
 
 
 class SlotCache(Cache):
-    """The key-value slots of a batch. The first `rows` slots are live; row i has `lengths[i]` tokens in columns 0.. of its slot."""
+    """The key-value slots of a batch. The first `rows` slots are live; row i has `lengths[i]` tokens in columns 0.. of
+    its slot."""
 
     def __init__(self, like: Cache):
         """Take the number of layers, heads, dtype and device from `like`, a cache that the model has filled."""
@@ -81,11 +88,13 @@ class SlotCache(Cache):
         self.slots, self.columns = slots, columns
 
     def aim(self, lengths: torch.Tensor, width: int) -> None:
-        """Direct the next token of each of the first `len(lengths)` rows to column `lengths[i]`; the longest row is then `width` long."""
+        """Direct the next token of each of the first `len(lengths)` rows to column `lengths[i]`; the longest row is
+        then `width` long."""
         self.rows, self.width, self.lengths, self.places = len(lengths), width, lengths, {}
 
     def place(self, heads: int) -> torch.Tensor:
-        """Where the next tokens go in a layer of `heads` heads, [rows × heads], counted over all slots, heads and columns."""
+        """Where the next tokens go in a layer of `heads` heads, [rows × heads], counted over all slots, heads and
+        columns."""
         if heads not in self.places:
             lines = torch.arange(self.rows * heads, device=self.lengths.device)
             self.places[heads] = lines * self.columns + self.lengths.repeat_interleave(heads)
@@ -105,9 +114,15 @@ class SlotCache(Cache):
 
 
 def slot_attention(
-    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of one new token per row over its slot: query [rows, query heads, 1, head_dim], key [rows, heads, width, head_dim].
+    """Attention of one new token per row over its slot: query [rows, query heads, 1, head_dim], key [rows, heads,
+    width, head_dim].
 
     Two plain products that read the slots in place; heads that share keys become the lines of one
     product. On a CPU this is about 1.5 times as fast as torch's kernel, which is made for many queries.

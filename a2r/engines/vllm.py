@@ -72,7 +72,8 @@ def on_cpu() -> bool:
 
 
 def command(model: str, port: int, revision: str | None, options: dict) -> list[str]:
-    """The command line of a server; `options` are vLLM's engine arguments by name, as `tensor_parallel_size` or `max_model_len`."""
+    """The command line of a server; `options` are vLLM's engine arguments by name, as `tensor_parallel_size` or
+    `max_model_len`."""
     # the `vllm` command looks for a package of that name, which the CPU build is not
     own = ["vllm", "serve", model] if shutil.which("vllm") and not on_cpu() else None
     start = own or [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
@@ -87,14 +88,18 @@ def command(model: str, port: int, revision: str | None, options: dict) -> list[
     return [*start, "--host", "127.0.0.1", "--port", str(port), "--served-model-name", NAME, *arguments]
 
 
-def start(model: str, revision: str | None = None, start_timeout: float = 1800.0, logs: str | Path | None = None, **options) -> Server:
+def start(
+    model: str, revision: str | None = None, start_timeout: float = 1800.0, logs: str | Path | None = None, **options
+) -> Server:
     """Start a server on a free port and wait until it is healthy, at most `start_timeout` seconds.
 
-    Its log goes to the folder `logs` (default: runs/logs of the repository). Use it as a context manager to have it ended.
-    EngineError with the last lines of its log where it ends or is not ready in time.
+    Its log goes to the folder `logs` (default: runs/logs of the repository). Use it as a context manager to have it
+    ended. EngineError with the last lines of its log where it ends or is not ready in time.
     """
     if not installed():
-        raise EngineError("vLLM is not installed; install it with `pip install 'a2r[vllm]'`, or use the engine 'transformers'.")
+        raise EngineError(
+            "vLLM is not installed; install it with `pip install 'a2r[vllm]'`, or use the engine 'transformers'."
+        )
     if on_cpu():
         # seeds with chunked prefill crash in the CPU build; without it a batch must hold the longest prompt
         options = {"enable_chunked_prefill": False, "dtype": "float32", "max_num_batched_tokens": 32768, **options}
@@ -106,7 +111,9 @@ def start(model: str, revision: str | None = None, start_timeout: float = 1800.0
     environment = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", **os.environ}
     supervised = [sys.executable, str(SUPERVISOR), *command(model, port, revision, options)]
     with log.open("wb") as file:
-        process = subprocess.Popen(supervised, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            supervised, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment, start_new_session=True
+        )
     server = Server(f"http://127.0.0.1:{port}/v1", process, log)
     try:
         wait(server, f"http://127.0.0.1:{port}/health", start_timeout, f"vLLM loads {Path(model).name}")
@@ -122,11 +129,16 @@ def wait(server: Server, health: str, limit: float, label: str) -> None:
     with tqdm(desc=label, bar_format="{desc}: {elapsed}", mininterval=1) as line:
         while True:
             if server.process.poll() is not None:
-                raise EngineError(f"the vLLM server ended while starting; its log {server.log} ends with:\n{tail(server.log)}")
+                raise EngineError(
+                    f"the vLLM server ended while starting; its log {server.log} ends with:\n{tail(server.log)}"
+                )
             with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(health, timeout=5):
                 return
             if time.monotonic() - started > limit:
-                raise EngineError(f"the vLLM server was not ready after {limit:.0f} s; its log {server.log} ends with:\n{tail(server.log)}")
+                raise EngineError(
+                    f"the vLLM server was not ready after {limit:.0f} s; "
+                    f"its log {server.log} ends with:\n{tail(server.log)}"
+                )
             line.update()
             time.sleep(0.5)
 
@@ -160,10 +172,19 @@ class VLLMEngine(OpenAIEngine):
 
     name = "vllm"
 
-    def __init__(self, model: str, revision: str | None = None, server: dict | None = None, concurrency: int = 64, timeout: float = 3600.0):
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        server: dict | None = None,
+        concurrency: int = 64,
+        timeout: float = 3600.0,
+    ):
         url = running(model, revision, server or {}).url
         # token ids tell how many tokens each of n choices has
-        super().__init__(NAME, url, "A2R_NO_KEY", concurrency, timeout, retries=2, extra_body={"return_token_ids": True})
+        super().__init__(
+            NAME, url, "A2R_NO_KEY", concurrency, timeout, retries=2, extra_body={"return_token_ids": True}
+        )
         self.version, self.root = installed() or "vllm", url.removesuffix("/v1")
 
     def score(self, requests: Iterable[Request]) -> Iterator[Generation]:
@@ -173,20 +194,32 @@ class VLLMEngine(OpenAIEngine):
 
     def _score(self, request: Request) -> Generation:
         started, ids = time.perf_counter(), []
-        prompt = {"messages": list(request.messages), "add_generation_prompt": True, "chat_template_kwargs": request.template}
+        prompt = {
+            "messages": list(request.messages),
+            "add_generation_prompt": True,
+            "chat_template_kwargs": request.template,
+        }
         try:
             for asked in (prompt, {"prompt": request.scored, "add_special_tokens": False}):
                 ids.append(self._post("/tokenize", asked)["tokens"])
             asked = {"prompt": [*ids[0], *ids[1]], "max_tokens": 1, "prompt_logprobs": 0}
             given = self._post("/v1/completions", asked)["choices"][0]["prompt_logprobs"]
-            sure = log_probs([place[str(id_)]["logprob"] for place, id_ in zip(given[len(ids[0]) :], ids[1], strict=True)])
+            sure = log_probs(
+                [place[str(id_)]["logprob"] for place, id_ in zip(given[len(ids[0]) :], ids[1], strict=True)]
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             said = f"{type(error).__name__} {error}"[:500]
-            return Generation(request.key, request.indices[0], "", "error", 0, 0, 0, time.perf_counter() - started, said)
+            return Generation(
+                request.key, request.indices[0], "", "error", 0, 0, 0, time.perf_counter() - started, said
+            )
         seconds = time.perf_counter() - started
-        return Generation(request.key, request.indices[0], "", "stop", len(ids[0]) + len(ids[1]), 0, 0, seconds, logprobs=sure)
+        return Generation(
+            request.key, request.indices[0], "", "stop", len(ids[0]) + len(ids[1]), 0, 0, seconds, logprobs=sure
+        )
 
     def _post(self, path: str, body: dict) -> dict:
-        asked = urllib.request.Request(self.root + path, json.dumps({"model": NAME, **body}).encode(), {"Content-Type": "application/json"})
+        asked = urllib.request.Request(
+            self.root + path, json.dumps({"model": NAME, **body}).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(asked, timeout=self.timeout) as answer:
             return json.load(answer)

@@ -59,7 +59,10 @@ def weights(model: Model) -> Check:
         if lacking:
             return Check(what, False, f"{folder} lacks {', '.join(lacking)}; copy the whole model.")
         opens = opens_thinking(model)
-        wrong = f"its chat template {'ends' if opens else 'does not end'} a prompt with <think>; say `opened: {str(opens).lower()}` for it."
+        wrong = (
+            f"its chat template {'ends' if opens else 'does not end'} a prompt with <think>; say `opened: "
+            f"{str(opens).lower()}` for it."
+        )
         return Check(what, opens == model.opened, str(folder) if opens == model.opened else wrong)
     from huggingface_hub import HfApi, try_to_load_from_cache
 
@@ -69,7 +72,11 @@ def weights(model: Model) -> Check:
         info = HfApi().model_info(model.path, revision=model.revision, timeout=20, files_metadata=True)
     except Exception as error:  # the hub client raises a dozen kinds; the user needs one sentence
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Check(what, False, f"{model.path} is neither a folder nor cached, and the hub does not give it ({reason}); download it.")
+        return Check(
+            what,
+            False,
+            f"{model.path} is neither a folder nor cached, and the hub does not give it ({reason}); download it.",
+        )
     size = sum(f.size or 0 for f in info.siblings if f.rfilename.endswith(".safetensors"))
     return Check(what, True, f"{model.path} on the hub, {size / 1e9:.1f} GB to download")
 
@@ -81,7 +88,9 @@ def opens_thinking(model: Model) -> bool:
     messages = [{"role": "user", "content": "?"}]
     tokenizer = AutoTokenizer.from_pretrained(model.location)
     return (
-        tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **model.template).rstrip().endswith("<think>")
+        tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **model.template)
+        .rstrip()
+        .endswith("<think>")
     )
 
 
@@ -108,14 +117,22 @@ def machine(lab: Profile, engine: str) -> Check:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
         except OSError as error:
-            return Check(what, False, f"no port of 127.0.0.1 can be opened for a server ({error.strerror}); allow local connections.")
+            return Check(
+                what,
+                False,
+                f"no port of 127.0.0.1 can be opened for a server ({error.strerror}); allow local connections.",
+            )
         if on_cpu():
             return Check(what, True, f"{installed()}, on the CPU: for tests, not for large models")
         gpus = torch.cuda.device_count()
         options = [{**lab.server, **m.server} for m in lab.models]
         needed = max(o.get("tensor_parallel_size", 1) * o.get("data_parallel_size", 1) for o in options)
         if gpus < needed and lab.server.get("distributed_executor_backend") != "ray":
-            return Check(what, False, f"a model of the profile wants {needed} GPUs and there are {gpus}; lower tensor_parallel_size.")
+            return Check(
+                what,
+                False,
+                f"a model of the profile wants {needed} GPUs and there are {gpus}; lower tensor_parallel_size.",
+            )
         return Check(what, True, f"{installed()}, {gpus} GPUs")
     if engine == "transformers":
         import torch
@@ -130,7 +147,9 @@ def prices(lab: Profile) -> Check:
     except UserError as error:
         return Check("prices", False, str(error))
     lacking = [m.name for m in lab.models if m.name not in table.index]
-    return Check("prices", not lacking, f"{lab.prices} has no row for {', '.join(lacking)}; add them." if lacking else lab.prices)
+    return Check(
+        "prices", not lacking, f"{lab.prices} has no row for {', '.join(lacking)}; add them." if lacking else lab.prices
+    )
 
 
 def store(lab: Profile) -> Check:

@@ -33,7 +33,8 @@ def write(profile: str) -> Path:
     runs = executed(profile)
     if not runs:
         raise UserError(
-            f"no study of profile '{lab.name}' has been run to its end; run one first, as in `a2r run symmetric --profile {profile}`."
+            f"no study of profile '{lab.name}' has been run to its end; "
+            f"run one first, as in `a2r run symmetric --profile {profile}`."
         )
     cells = [nbformat.v4.new_markdown_cell(_opening(lab, runs))]
     for name, path in runs.items():
@@ -42,9 +43,13 @@ def write(profile: str) -> Path:
         cells += [cell for cell in map(_shown, notebook.cells) if cell is not None]
     cells.append(nbformat.v4.new_markdown_cell(_provenance(lab, runs)))
     config = Config()
-    config.HTMLExporter.exclude_input = config.HTMLExporter.exclude_output_prompt = config.HTMLExporter.exclude_anchor_links = True
+    config.HTMLExporter.exclude_input = config.HTMLExporter.exclude_output_prompt = (
+        config.HTMLExporter.exclude_anchor_links
+    ) = True
     config.HTMLExporter.mathjax_url = config.HTMLExporter.require_js_url = config.HTMLExporter.jquery_url = ""
-    merged = nbformat.v4.new_notebook(cells=cells, metadata={"title": f"A2R report: {lab.name}", "language_info": {"name": "python"}})
+    merged = nbformat.v4.new_notebook(
+        cells=cells, metadata={"title": f"A2R report: {lab.name}", "language_info": {"name": "python"}}
+    )
     page, _ = HTMLExporter(config=config).from_notebook_node(merged)
     # nbconvert asks for MathJax, mermaid and the like from the network even where nothing uses them
     page = _offline(page)
@@ -56,7 +61,8 @@ def write(profile: str) -> Path:
 
 def _opening(lab, runs: dict[str, Path]) -> str:
     listed = "\n".join(
-        f"- [{nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].lstrip('# ')}](#{name})" for name, path in runs.items()
+        f"- [{nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].lstrip('# ')}](#{name})"
+        for name, path in runs.items()
     )
     missing = ", ".join(name for name in available() if name not in runs)
     note = f"\n\nNot run on this profile yet: {missing}." if missing else ""
@@ -68,7 +74,11 @@ def _shown(cell):
     if cell.cell_type == "markdown":
         return nbformat.v4.new_markdown_cell(cell.source)  # with an id of its own: the notebooks' would repeat
     outputs = [o for o in cell.get("outputs", []) if not (o.output_type == "stream" and o.name == "stderr")]
-    if "parameters" in cell.metadata.get("tags", []) or "injected-parameters" in cell.metadata.get("tags", []) or not outputs:
+    if (
+        "parameters" in cell.metadata.get("tags", [])
+        or "injected-parameters" in cell.metadata.get("tags", [])
+        or not outputs
+    ):
         return None
     if any("application/vnd.a2r+json" in o.get("data", {}) for o in outputs):
         return None  # where files were saved

@@ -26,7 +26,8 @@ class StudyFailed(RuntimeError):
 
 
 def available() -> dict[str, Path]:
-    """Studies by name: notebooks/01_symmetric_baseline.ipynb is `symmetric`, and goes by `symmetric_baseline` too (see `find`)."""
+    """Studies by name: notebooks/01_symmetric_baseline.ipynb is `symmetric`, and goes by `symmetric_baseline` too (see
+    `find`)."""
     return {path.stem[3:].split("_")[0]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
 
 
@@ -79,14 +80,25 @@ def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str
 
 
 EXPECTED = {
-    **{"n_": int, "seed": int, "temperatures": list[float], "temperature": float, "synthesizer_temperature": float, "sizes": list[int]},
+    **{
+        "n_": int,
+        "seed": int,
+        "temperatures": list[float],
+        "temperature": float,
+        "synthesizer_temperature": float,
+        "sizes": list[int],
+    },
     **dict.fromkeys(("models", "explorers", "synthesizers", "pairs"), list[str]),
 }
 
 
 def convert(name: str, value, default, study: str):
     """`value` as the type of `default`; where that is None, the type its name stands for in every notebook."""
-    kind = type(default) if default is not None else next((t for prefix, t in EXPECTED.items() if name.startswith(prefix)), str)
+    kind = (
+        type(default)
+        if default is not None
+        else next((t for prefix, t in EXPECTED.items() if name.startswith(prefix)), str)
+    )
     if value is None or value in ("None", "null"):
         return None
     try:
@@ -103,8 +115,16 @@ def convert(name: str, value, default, study: str):
             raise ValueError  # 0.5 is no whole number
         return converted
     except (ValueError, KeyError, TypeError):
-        names = {int: "a whole number", float: "a number", bool: "true or false", list: "a comma-separated list", str: "text"}
-        raise UserError(f"parameter '{name}' of {study} has to be {names[get_origin(kind) or kind]}, not '{value}'.") from None
+        names = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            list: "a comma-separated list",
+            str: "text",
+        }
+        raise UserError(
+            f"parameter '{name}' of {study} has to be {names[get_origin(kind) or kind]}, not '{value}'."
+        ) from None
 
 
 def run(study: str, profile: str = "nano", parameters: dict | None = None, progress: bool = True) -> Path:
@@ -119,13 +139,16 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
         profile = str(Path(profile).resolve())  # the notebook runs in the repository's root, wherever this was called
     values = check_parameters(notebook, {**(parameters or {}), "profile": profile})
     label = "_".join(
-        f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}".replace("/", "-") for k, v in sorted(values.items()) if k != "profile"
+        f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}".replace("/", "-")
+        for k, v in sorted(values.items())
+        if k != "profile"
     )
     output = RUNS / "__".join(filter(None, [notebook.stem, Path(profile).stem, label[:150]]))
     output = output.with_name(output.name + ".ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm.auto, which some library imports, wants widgets
+    # tqdm.auto, which some library imports, wants widgets
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
     try:
         papermill.execute_notebook(
             str(notebook),
@@ -136,21 +159,26 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
             progress_bar=False,
             log_output=False,
             stderr_file=sys.stderr if progress else None,
-            extra_arguments=["--log-level=ERROR"],  # the kernel's, which else warns of its unencrypted socket on every start
+            # the kernel's, which else warns of its unencrypted socket on every start
+            extra_arguments=["--log-level=ERROR"],
         )
     except (PapermillExecutionError, CellExecutionError) as error:
         cell = f"In [{getattr(error, 'exec_count', '?')}]"
         reason = f"{getattr(error, 'ename', 'Error')}: {getattr(error, 'evalue', error)}".splitlines()[0]
         raise StudyFailed(
-            f"cell {cell} of {notebook.name} failed ({reason}); the notebook so far is {output}, and the samples are kept."
+            f"cell {cell} of {notebook.name} failed ({reason}); "
+            f"the notebook so far is {output}, and the samples are kept."
         ) from error
     except DeadKernelError as error:
-        raise StudyFailed(f"the kernel of {notebook.name} died; the samples are kept, run it again to go on.") from error
+        raise StudyFailed(
+            f"the kernel of {notebook.name} died; the samples are kept, run it again to go on."
+        ) from error
     return output
 
 
 def results(executed: Path) -> dict[str, list[str]]:
-    """What the last cell of an executed study says it made: {"tables": [...], "figures": [...]}; paths from the repository's root."""
+    """What the last cell of an executed study says it made: {"tables": [...], "figures": [...]}; paths from the
+    repository's root."""
     for cell in reversed(nbformat.read(executed, as_version=4).cells):
         for out in cell.get("outputs", []):
             made = out.get("data", {}).get("application/vnd.a2r+json")
@@ -160,7 +188,8 @@ def results(executed: Path) -> dict[str, list[str]]:
 
 
 def collected(lab: Profile, runs: list[tuple[dict, Path]]) -> list[Path]:
-    """The tables that the runs of a sweep have in common, each as one CSV with the swept knobs in front; returns their paths.
+    """The tables that the runs of a sweep have in common, each as one CSV with the swept knobs in front; returns their
+    paths.
 
     They lie beside the folders of the single runs, in one named after the sweep.
     """

@@ -24,7 +24,13 @@ def style() -> None:
         font_scale=1.05,
         rc={
             **{"figure.dpi": 110, "savefig.dpi": 200, "savefig.bbox": "tight", "figure.constrained_layout.use": True},
-            **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y", "grid.alpha": 0.35},
+            **{
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.grid": True,
+                "axes.grid.axis": "y",
+                "grid.alpha": 0.35,
+            },
             **{"legend.frameon": False, "pdf.fonttype": 42, "axes.axisbelow": True, "svg.hashsalt": "a2r"},
         },
     )
@@ -53,12 +59,16 @@ def log_ticks(axes: plt.Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def lines(table: pd.DataFrame, x: str, y: str, hue: str, ylabel: str, xlabel: str, log: bool = False, zero: bool = False) -> Figure:
+def lines(
+    table: pd.DataFrame, x: str, y: str, hue: str, ylabel: str, xlabel: str, log: bool = False, zero: bool = False
+) -> Figure:
     """Intervals in column `y` against numbers in column `x`, one line a value of `hue`."""
     figure, axes = plt.subplots(figsize=(5.8, 3.1))
     names = list(table[hue].unique())
     known = {name: colour(name) for name in names if name.split("@")[0] in (*PALETTE, "Pass")}
-    shades = dict(zip(names, sns.color_palette("flare", len(names)), strict=True)) | (known if len(known) == len(names) else {})
+    shades = dict(zip(names, sns.color_palette("flare", len(names)), strict=True)) | (
+        known if len(known) == len(names) else {}
+    )
     xs = sorted(table[x].unique())
     step = 0.03 if log else 0.012 * (xs[-1] - xs[0] or 1)
     for k, name in enumerate(names):
@@ -91,13 +101,23 @@ def lines(table: pd.DataFrame, x: str, y: str, hue: str, ylabel: str, xlabel: st
 
 
 def intervals(table: pd.DataFrame, label: str, value: str, xlabel: str, reference: float | None = None) -> Figure:
-    """A forest plot: one row a line of the table, its Interval as a point with a bar; rows without an interval say so."""
+    """A forest plot: one row a line of the table, its Interval as a point with a bar; rows without an interval say
+    so."""
     figure, axes = plt.subplots(figsize=(6.2, 0.7 + 0.3 * len(table)))
     for i, v in enumerate(table[value]):
         if not isinstance(v, tuple) or np.isnan(v.estimate):
-            axes.annotate("no interval", (0.02, i), xycoords=("axes fraction", "data"), fontsize="x-small", va="center", color="#666666")
+            axes.annotate(
+                "no interval",
+                (0.02, i),
+                xycoords=("axes fraction", "data"),
+                fontsize="x-small",
+                va="center",
+                color="#666666",
+            )
             continue
-        axes.errorbar([v.estimate], [i], xerr=bars([v]), fmt="o", markersize=4.5, elinewidth=1.2, capsize=2.5, color="#0173b2")
+        axes.errorbar(
+            [v.estimate], [i], xerr=bars([v]), fmt="o", markersize=4.5, elinewidth=1.2, capsize=2.5, color="#0173b2"
+        )
     if reference is not None:
         axes.axvline(reference, color="#333333", linewidth=0.8)
     axes.set_yticks(range(len(table)), table[label], fontsize="small")
@@ -108,7 +128,8 @@ def intervals(table: pd.DataFrame, label: str, value: str, xlabel: str, referenc
 
 
 def by_right_references(table: pd.DataFrame) -> Figure:
-    """Accuracy of syntheses (`tables.by_right_references`) by number of right references, one line a model; dashed: its vote."""
+    """Accuracy of syntheses (`tables.by_right_references`) by number of right references, one line a model; dashed: its
+    vote."""
     figure, axes = plt.subplots(figsize=(5.6, 3.0))
     models, (a2r, cons) = table.model.unique(), table.columns[2:4]
     for k, (model, shade) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):
@@ -118,7 +139,12 @@ def by_right_references(table: pd.DataFrame) -> Figure:
         axes.errorbar(x, [v.estimate for v in part[a2r]], yerr=bars(list(part[a2r])), color=shade, label=model, **look)
         axes.plot(x, [v.estimate for v in part[cons]], color=shade, linestyle="--", linewidth=0.9, zorder=1)
     axes.plot([], [], color="#8c8c8c", linestyle="--", linewidth=0.9, label="the vote (Cons)")
-    axes.set(xlabel="right references in the set", ylabel="accuracy", ylim=(-0.02, 1.02), xticks=sorted(table["right references"].unique()))
+    axes.set(
+        xlabel="right references in the set",
+        ylabel="accuracy",
+        ylim=(-0.02, 1.02),
+        xticks=sorted(table["right references"].unique()),
+    )
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -134,9 +160,11 @@ CURVE_LABELS = {
 
 
 def training_curves(curves: pd.DataFrame, smooth: int = 5) -> Figure:
-    """Curves of RL trainings, one panel a quantity (`CURVE_LABELS`), one line an arm: mean over seeds, band from least to most.
+    """Curves of RL trainings, one panel a quantity (`CURVE_LABELS`), one line an arm: mean over seeds, band from least
+    to most.
 
-    `curves`: run, seed, step and the quantities, one row a step. All but the held-out score are means over `smooth` steps.
+    `curves`: run, seed, step and the quantities, one row a step. All but the held-out score are means over `smooth`
+    steps.
     """
     shown = [name for name in CURVE_LABELS if name in curves and curves[name].notna().any()]
     runs = list(curves.run.unique())
@@ -149,7 +177,16 @@ def training_curves(curves: pd.DataFrame, smooth: int = 5) -> Figure:
             table = table.assign(**{name: means})
         marks = {"marker": "o", "markersize": 3.5} if name == "held-out A2R" else {}
         sns.lineplot(
-            table, x="step", y=name, hue="run", palette=palette, errorbar=("pi", 100), ax=axes, linewidth=1.2, legend=False, **marks
+            table,
+            x="step",
+            y=name,
+            hue="run",
+            palette=palette,
+            errorbar=("pi", 100),
+            ax=axes,
+            linewidth=1.2,
+            legend=False,
+            **marks,
         )
         axes.set(ylabel=CURVE_LABELS[name], xlabel="step (batch of rollouts)")
         if name == "clipped" and not table[name].any():

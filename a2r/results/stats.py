@@ -30,7 +30,8 @@ class Interval(NamedTuple):
 
 
 def per_problem(outcomes: pd.DataFrame, column: str = "correct") -> pd.DataFrame:
-    """Mean of `column` per problem (index: benchmark, problem_id) and method (columns), from the long table of outcomes.
+    """Mean of `column` per problem (index: benchmark, problem_id) and method (columns), from the long table of
+    outcomes.
 
     ValueError if a method lacks a problem that another one has: the comparisons would not be paired.
     """
@@ -38,7 +39,9 @@ def per_problem(outcomes: pd.DataFrame, column: str = "correct") -> pd.DataFrame
     if wide.isna().any(axis=None):
         method = wide.columns[wide.isna().any()][0]
         problem = wide.index[wide[method].isna()][0]
-        raise ValueError(f"Method {method!r} has no {column!r} for problem {problem}; run it there, or compare fewer problems.")
+        raise ValueError(
+            f"Method {method!r} has no {column!r} for problem {problem}; run it there, or compare fewer problems."
+        )
     return wide
 
 
@@ -51,14 +54,14 @@ def interval(
 ) -> Interval:
     """Bootstrap interval over problems for a mean, or for `statistic(mean of column 1, mean of column 2, ...)`.
 
-    `columns` is one array (problems,) or several paired ones, e.g. `interval([a2r, cons, pass1], metrics.relative_gain)`;
-    the statistic gets arrays, one entry per resample. Resamples where it is nan are left out.
+    `columns` is one array (problems,) or several paired ones, e.g. `interval([a2r, cons, pass1],
+    metrics.relative_gain)`; the statistic gets arrays, one entry per resample. Resamples where it is nan are left out.
 
-    Percentile interval with the levels widened for few problems: Student's t times sqrt(n/(n-1)) (Hesterberg 2015, arXiv
-    1411.5279). Simulated coverage of "95%" at 30, 60, 100 problems: per-problem scores 96, 94, 94%; ratios 96, 95, 95%;
-    differences that are 0 in 85% of problems 87, 92, 94%. The plain percentile interval is 1 to 2 points worse below 60;
-    BCa is 1 to 2 better on such sparse differences but undefined where all problems agree. There the width is 0, which says
-    nothing of problems not seen.
+    Percentile interval with the levels widened for few problems: Student's t times sqrt(n/(n-1)) (Hesterberg 2015,
+    arXiv 1411.5279). Simulated coverage of "95%" at 30, 60, 100 problems: per-problem scores 96, 94, 94%; ratios 96,
+    95, 95%; differences that are 0 in 85% of problems 87, 92, 94%. The plain percentile interval is 1 to 2 points worse
+    below 60; BCa is 1 to 2 better on such sparse differences but undefined where all problems agree. There the width is
+    0, which says nothing of problems not seen.
     """
     table = _columns(columns)
     n, statistic = len(table), statistic or (lambda mean: mean)
@@ -74,8 +77,8 @@ def interval(
 def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, **options) -> tuple[Interval, str]:
     """Interval of mean(numerator) / mean(denominator), both (problems,), and "" - or why there is none.
 
-    A ratio is undefined when its denominator's own interval contains 0: then every number is nan and the reason is given
-    in words, to be shown in its place. `options` as in `interval`.
+    A ratio is undefined when its denominator's own interval contains 0: then every number is nan and the reason is
+    given in words, to be shown in its place. `options` as in `interval`.
     """
     below = interval(denominator, **options)
     if not (below.low > 0 or below.high < 0):
@@ -99,10 +102,13 @@ def paired_test(a: ArrayLike, b: ArrayLike, n_resamples: int = 10_000, seed: int
 
 
 def holm(pvalues: ArrayLike) -> np.ndarray:
-    """Holm's step-down adjusted p-values (Holm 1979), same order and shape (comparisons,). nan is refused with ValueError."""
+    """Holm's step-down adjusted p-values (Holm 1979), same order and shape (comparisons,). nan is refused with
+    ValueError."""
     p = np.asarray(pvalues, dtype=float)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("holm: p-values must be a flat list of numbers in 0..1; leave out comparisons that were not tested.")
+        raise ValueError(
+            "holm: p-values must be a flat list of numbers in 0..1; leave out comparisons that were not tested."
+        )
     order = np.argsort(p)
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
@@ -122,15 +128,17 @@ def power(
     """Share of simulated studies in which the paired test finds a true gain of `gain` (in 0..1, not points), in 0..1.
 
     `pilot` (problems, 2): each problem's mean correctness under the baseline and under the method. A study draws
-    `n_problems` from it, moves the method's column to the wanted mean (mixing every problem with always right, or always
-    wrong, so probabilities stay probabilities), and draws `n_sets` right or wrong outcomes of either. Slightly
-    pessimistic: a pilot's scores carry noise of their own, and the real methods share their sets.
-    ValueError if the gain does not fit between 0 and 1.
+    `n_problems` from it, moves the method's column to the wanted mean (mixing every problem with always right, or
+    always wrong, so probabilities stay probabilities), and draws `n_sets` right or wrong outcomes of either. Slightly
+    pessimistic: a pilot's scores carry noise of their own, and the real methods share their sets. ValueError if the
+    gain does not fit between 0 and 1.
     """
     baseline, method = _columns(pilot if isinstance(pilot, pd.DataFrame) else np.asarray(pilot).T).T
     target = baseline.mean() + gain
     if not 0 <= target <= 1:
-        raise ValueError(f"power: a gain of {gain:g} on a baseline of {baseline.mean():.3f} leaves 0..1; ask for a smaller gain.")
+        raise ValueError(
+            f"power: a gain of {gain:g} on a baseline of {baseline.mean():.3f} leaves 0..1; ask for a smaller gain."
+        )
     if target > method.mean():
         method = 1 - (1 - method) * (1 - target) / (1 - method.mean())
     elif target < method.mean():
@@ -157,20 +165,29 @@ def problems_needed(
 
 
 def _columns(columns) -> np.ndarray:
-    """One array, several, or a frame, as (problems, columns) floats; ValueError if they do not pair or a value is missing."""
+    """One array, several, or a frame, as (problems, columns) floats; ValueError if they do not pair or a value is
+    missing."""
     if isinstance(columns, pd.DataFrame):
         columns = [columns[name] for name in columns]
     elif np.ndim(next(iter(columns), 0)) == 0:
         columns = [columns]
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
-        raise ValueError(f"Paired columns have {lengths} problems; give every method the same problems in the same order.")
+        raise ValueError(
+            f"Paired columns have {lengths} problems; give every method the same problems in the same order."
+        )
     labels = [column.index for column in columns if isinstance(column, pd.Series)]
     if any(not label.equals(labels[0]) for label in labels):
-        raise ValueError("Paired columns name different problems or order them differently; take them from one `per_problem` table.")
+        raise ValueError(
+            "Paired columns name different problems or order them differently; take them from one `per_problem` table."
+        )
     table = np.column_stack([np.asarray(column, dtype=float) for column in columns])
     if not len(table) or not np.isfinite(table).all():
-        where = f"problem number {np.argmin(np.isfinite(table).all(axis=1))} has no score" if len(table) else "there are no problems"
+        where = (
+            f"problem number {np.argmin(np.isfinite(table).all(axis=1))} has no score"
+            if len(table)
+            else "there are no problems"
+        )
         raise ValueError(f"Statistics over problems: {where}; grade it or leave it out.")
     return table
 
@@ -197,5 +214,6 @@ def _sign_flip(differences: np.ndarray, n_resamples: int, seed: int) -> np.ndarr
     observed = np.abs(differences.sum(axis=0))
     flipped = np.abs(_signs(n, n_resamples, seed) @ differences)
     exact = len(flipped) == 2**n if n < 60 else False
-    as_extreme = (flipped >= observed - 1e-9 * (1 + observed)).sum(axis=0)  # sums in another order differ in the last digits
+    # sums in another order differ in the last digits
+    as_extreme = (flipped >= observed - 1e-9 * (1 + observed)).sum(axis=0)
     return as_extreme / len(flipped) if exact else (as_extreme + 1) / (len(flipped) + 1)

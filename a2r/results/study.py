@@ -27,13 +27,16 @@ class Study:
     def __init__(self, lab: Profile, name: str, parameters: dict):
         self.lab, self.name = lab, name
         own = {k: v for k, v in parameters.items() if v is not None and k not in KNOBS}
-        changed = [f"{k}={'+'.join(map(str, v)) if isinstance(v, list) else v}" for k, v in (*lab.changes, *own.items())]
+        changed = [
+            f"{k}={'+'.join(map(str, v)) if isinstance(v, list) else v}" for k, v in (*lab.changes, *own.items())
+        ]
         self.folder = ROOT / lab.figures / lab.name / "_".join(changed).replace("/", "-")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
         figures.style()
-        pd.set_option("display.max_colwidth", None, "display.max_rows", None)  # the report is read from paper, where nothing unfolds
+        # the report is read from paper, where nothing unfolds
+        pd.set_option("display.max_colwidth", None, "display.max_rows", None)
 
     def table(self, table: pd.DataFrame, name: str) -> None:
         """Save a table as <study>_<name>.csv and .tex."""
@@ -83,7 +86,8 @@ def from_root(path: Path) -> str:
 
 
 def provenance(lab: Profile, study: str, parameters: dict) -> dict:
-    """Commit ("+changes" where code, data or notebooks differ from it), parameters, model revisions, package versions."""
+    """Commit ("+changes" where code, data or notebooks differ from it), parameters, model revisions, package
+    versions."""
     return {
         "study": study,
         "profile": lab.name,
@@ -102,7 +106,9 @@ def commit() -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "a2r", "data", "notebooks") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "a2r", "data", "notebooks") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

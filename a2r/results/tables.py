@@ -19,7 +19,9 @@ def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
     """
     a2r, cons, upper = f"A2R@{n_paths}", f"Cons@{n_paths}", f"Pass@{n_paths}"
     rows = []
-    for synthesizer, explorer in outcomes[outcomes.method == a2r][["synthesizer", "explorer"]].drop_duplicates().itertuples(index=False):
+    for synthesizer, explorer in (
+        outcomes[outcomes.method == a2r][["synthesizer", "explorer"]].drop_duplicates().itertuples(index=False)
+    ):
         mine = outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
         wide = stats.per_problem(mine)
         relative = ratio(wide[a2r] - wide["Pass@1"], wide[cons] - wide["Pass@1"])
@@ -50,15 +52,28 @@ def by_benchmark(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
 
 
 def by_right_references(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
-    """A2R@N beside the vote on the same sets, one row a symmetric model and number of right references; Intervals over problems."""
+    """A2R@N beside the vote on the same sets, one row a symmetric model and number of right references; Intervals over
+    problems."""
     a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
     rows = []
-    for model, own in outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.method.eq(cons)].groupby("explorer", sort=False):
+    for model, own in outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.method.eq(cons)].groupby(
+        "explorer", sort=False
+    ):
         for right, part in own.groupby("right"):
             per = stats.per_problem(part)
             if a2r in per:
-                accuracy = {m: stats.interval(per[m]) for m in (a2r, cons)} | {"A2R − Cons": stats.interval(per[a2r] - per[cons])}
-                rows.append({"model": model, "right references": right, **accuracy, "sets": int(part.method.eq(a2r).sum()), "n": len(per)})
+                accuracy = {m: stats.interval(per[m]) for m in (a2r, cons)} | {
+                    "A2R − Cons": stats.interval(per[a2r] - per[cons])
+                }
+                rows.append(
+                    {
+                        "model": model,
+                        "right references": right,
+                        **accuracy,
+                        "sets": int(part.method.eq(a2r).sum()),
+                        "n": len(per),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -69,9 +84,12 @@ SPENT = [
 
 
 def spent(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Per problem, one row a (explorer, synthesizer, method): tokens by role, FLOPs in millions, seconds; cost of 1,000 problems."""
+    """Per problem, one row a (explorer, synthesizer, method): tokens by role, FLOPs in millions, seconds; cost of 1,000
+    problems."""
     means = outcomes.groupby(["explorer", "synthesizer", "method"], sort=False).mean(numeric_only=True).reset_index()
-    means = means.assign(**{"cost per 1,000": 1000 * means.cost, "Mflops": means.flops / 1e6 if "flops" in means else float("nan")})
+    means = means.assign(
+        **{"cost per 1,000": 1000 * means.cost, "Mflops": means.flops / 1e6 if "flops" in means else float("nan")}
+    )
     return means.rename(columns=lambda c: c.replace("_", " "))[["explorer", "synthesizer", "method", *SPENT]]
 
 
@@ -83,7 +101,11 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
             e, low, high, _ = value
             if isnan(e):
                 return "–"
-            return f"{100 * e:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if column in points else f"{e:.2f} [{low:.2f}, {high:.2f}]"
+            return (
+                f"{100 * e:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+                if column in points
+                else f"{e:.2f} [{low:.2f}, {high:.2f}]"
+            )
         if isinstance(value, float):
             return f"{value:.4f}" if column.startswith("p") else f"{value:.3g}"
         return str(value)
@@ -92,7 +114,8 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
 
 
 def save(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    """Write a table as CSV (intervals in three columns, "undefined" in the first) and as LaTeX (booktabs); returns the paths."""
+    """Write a table as CSV (intervals in three columns, "undefined" in the first) and as LaTeX (booktabs); returns the
+    paths."""
     folder.mkdir(parents=True, exist_ok=True)
     flat = {}
     for column in table:

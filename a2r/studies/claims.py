@@ -1,4 +1,5 @@
-"""The paper's claims C1 to C7 as functions of outcomes: each has its rule before the data, and a verdict from an interval.
+"""The paper's claims C1 to C7 as functions of outcomes: each has its rule before the data, and a verdict from an
+interval.
 
     supported       the interval lies where the claim says
     contradicted    it lies on the other side
@@ -27,7 +28,8 @@ SUPPORTED, CONTRADICTED, UNRESOLVED, NOT_RUN = "supported", "contradicted", "not
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, the statistic and the side on which its interval has to lie, the studies it needs, what the paper reports."""
+    """A claim, the statistic and the side on which its interval has to lie, the studies it needs, what the paper
+    reports."""
 
     id: str
     claim: str
@@ -48,7 +50,13 @@ class Claim:
         if np.isnan(low) or np.isnan(high):
             return UNRESOLVED
         above, below = low > self.threshold, high < self.threshold
-        return SUPPORTED if (above if self.above else below) else CONTRADICTED if (below if self.above else above) else UNRESOLVED
+        return (
+            SUPPORTED
+            if (above if self.above else below)
+            else CONTRADICTED
+            if (below if self.above else above)
+            else UNRESOLVED
+        )
 
 
 def scores(outcomes: pd.DataFrame, method: str, column: str = "correct", **at: str) -> pd.Series:
@@ -82,7 +90,8 @@ def relative(outcomes: pd.DataFrame, lab: Profile) -> Interval:
 
 
 def bottleneck(outcomes: pd.DataFrame, lab: Profile) -> Interval:
-    """C2: share of the grid's variation (logit) explained by the synthesizer less that explained by the explorer, RL left out."""
+    """C2: share of the grid's variation (logit) explained by the synthesizer less that explained by the explorer, RL
+    left out."""
     outcomes = outcomes[~outcomes.synthesizer.isin(lab.trained)]
     table = decomposition(outcomes, lab.n_paths).set_index("quantity").value
     return table["share of synthesizer - explorer"]
@@ -126,7 +135,8 @@ def rl_gain(outcomes: pd.DataFrame, lab: Profile) -> Interval:
 def stability(outcomes: pd.DataFrame, lab: Profile) -> Interval:
     """C5: share of stable trainings among on-policy ones at T = 0.7, less that of all other settings.
 
-    Trainings are few and independent, so the interval is Newcombe's for two proportions, from Wilson's of each; n counts them.
+    Trainings are few and independent, so the interval is Newcombe's for two proportions, from Wilson's of each; n
+    counts them.
     """
     ours = outcomes.method == "on-policy, T = 0.7"
     if not ours.any() or ours.all():
@@ -140,25 +150,72 @@ def stability(outcomes: pd.DataFrame, lab: Profile) -> Interval:
 
 
 CHOOSING, ALONE = "A2R@N − the best it could do by choosing", "A2R@N − synthesizer alone"
-# C6 apart for a model's own and for smaller models' paths: their mean over all pairs, as it was first, hid that they differ.
+# C6 apart for a model's own and for smaller models' paths: their mean over all pairs, as it was first, hid that they
+# differ.
 CLAIMS = (
     Claim("C1", "A2R beats self-consistency", "A2R@N − Cons@N, mean over symmetric models", "symmetric", gain),
     Claim(
-        *("C1", "it gains more over Pass@1 than the vote does", "(A2R − Pass@1) / (Cons − Pass@1)", "symmetric", relative, 1.0),
+        *(
+            "C1",
+            "it gains more over Pass@1 than the vote does",
+            "(A2R − Pass@1) / (Cons − Pass@1)",
+            "symmetric",
+            relative,
+            1.0,
+        ),
         paper="1.75 (one reading of its 75%)",
     ),
-    Claim("C2", "the synthesizer's capacity is the bottleneck", "explained share: synthesizer − explorer", "grid", bottleneck),
-    Claim("C3", "small explorer → middle synthesizer surpasses the large model", "A2R@N − Pass@1 of the large", "cost", efficient_accuracy),
     Claim(
-        *("C3", "and costs less than one path of the large", "cost of the pair / one path of the large", "cost", efficient_cost, 1.0),
+        "C2",
+        "the synthesizer's capacity is the bottleneck",
+        "explained share: synthesizer − explorer",
+        "grid",
+        bottleneck,
+    ),
+    Claim(
+        "C3",
+        "small explorer → middle synthesizer surpasses the large model",
+        "A2R@N − Pass@1 of the large",
+        "cost",
+        efficient_accuracy,
+    ),
+    Claim(
+        *(
+            "C3",
+            "and costs less than one path of the large",
+            "cost of the pair / one path of the large",
+            "cost",
+            efficient_cost,
+            1.0,
+        ),
         above=False,
         paper="0.71",
     ),
-    Claim("C4", "RL of the synthesizer helps", "A2R@N with − without RL", "rl", rl_gain, paper="+0.9 points (reported)"),
+    Claim(
+        "C4", "RL of the synthesizer helps", "A2R@N with − without RL", "rl", rl_gain, paper="+0.9 points (reported)"
+    ),
     Claim("C5", "on-policy RL at T = 0.7 trains stably", "stable runs: this arm − all others", "stability", stability),
-    Claim("C6", "re-reasoning, not selection: on a model's own paths", CHOOSING, "controls", difference("A2R@N", "Selection@N", own=True)),
-    Claim("C6", "the same: on a smaller model's paths", CHOOSING, "controls", difference("A2R@N", "Selection@N", own=False)),
-    Claim("C6", "not merely answering last: on a model's own paths", ALONE, "controls", difference("A2R@N", "Alone@1", own=True)),
+    Claim(
+        "C6",
+        "re-reasoning, not selection: on a model's own paths",
+        CHOOSING,
+        "controls",
+        difference("A2R@N", "Selection@N", own=True),
+    ),
+    Claim(
+        "C6",
+        "the same: on a smaller model's paths",
+        CHOOSING,
+        "controls",
+        difference("A2R@N", "Selection@N", own=False),
+    ),
+    Claim(
+        "C6",
+        "not merely answering last: on a model's own paths",
+        ALONE,
+        "controls",
+        difference("A2R@N", "Alone@1", own=True),
+    ),
     Claim("C6", "the same: on a smaller model's paths", ALONE, "controls", difference("A2R@N", "Alone@1", own=False)),
     Claim(
         *("C7", "parallel paths escape the prefix trap", "right after a wrong path: early − late parting", "diversity"),
@@ -168,10 +225,17 @@ CLAIMS = (
 
 
 def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
-    """One row a claim: rule, verdict, statistic, its Interval, n, the paper's value. `outcomes` by study; a lacking one is "not run"."""
+    """One row a claim: rule, verdict, statistic, its Interval, n, the paper's value. `outcomes` by study; a lacking one
+    is "not run"."""
     rows = []
     for claim in CLAIMS:
-        row = {"id": claim.id, "claim": claim.claim, "statistic": claim.statistic, "rule": claim.rule, "paper": claim.paper}
+        row = {
+            "id": claim.id,
+            "claim": claim.claim,
+            "statistic": claim.statistic,
+            "rule": claim.rule,
+            "paper": claim.paper,
+        }
         value = Interval(np.nan, np.nan, np.nan, 0)
         verdict = f"{NOT_RUN} ({claim.needs})"
         if claim.needs in outcomes:
@@ -199,7 +263,15 @@ def draw_scorecard(table: pd.DataFrame) -> Figure:
         side, threshold = row["rule"].split()[-2:]
         if np.isnan(v.low):
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            axes.annotate(verdict.replace("_", " "), (0, i), fontsize="x-small", va="center", ha="center", color="#666666", bbox=box)
+            axes.annotate(
+                verdict.replace("_", " "),
+                (0, i),
+                fontsize="x-small",
+                va="center",
+                ha="center",
+                color="#666666",
+                bbox=box,
+            )
             continue
         half = max((v.high - v.low) / 2, 1e-12)
         e, low, high = ((x - float(threshold)) / half * (1 if side == "above" else -1) for x in v[:3])
@@ -212,7 +284,8 @@ def draw_scorecard(table: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(table)), [f"{r.id}  {r.claim}" for r in table.itertuples()], fontsize="small")
     axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(-edge - 0.6, edge + 0.6))
     axes.set_xlabel(
-        "distance from the rule's threshold, in half widths\nof the 95% interval (right: as the paper claims)", fontsize="small"
+        "distance from the rule's threshold, in half widths\nof the 95% interval (right: as the paper claims)",
+        fontsize="small",
     )
     axes.grid(axis="x", alpha=0.35)
     axes.grid(axis="y", visible=False)

@@ -1,7 +1,8 @@
 """What A2R is compared with besides the vote, and what a synthesizer did with a set.
 
-Other reference contexts for the same sets, choosing only, more votes for the money. A reference context is a `components`
-argument of `a2r.synthesize`: it takes the paths of one set (samples rows) and returns the texts that are shown as references.
+Other reference contexts for the same sets, choosing only, more votes for the money. A reference context is a
+`components` argument of `a2r.synthesize`: it takes the paths of one set (samples rows) and returns the texts that are
+shown as references.
 
 From references to synthesis, a move is one of
 
@@ -91,10 +92,13 @@ CONTEXTS = {
 def contexts(
     lab: Profile, model: str, problems: pd.DataFrame, pool: pd.DataFrame, kinds: tuple[str, ...] = tuple(CONTEXTS)
 ) -> dict[str, pd.DataFrame]:
-    """Graded syntheses of `model` on the sets of `pool`, by reference context: as A2R has it ("references"), and under each control."""
+    """Graded syntheses of `model` on the sets of `pool`, by reference context: as A2R has it ("references"), and under
+    each control."""
     make = {"none": none, "shuffled": shuffled, "repeated": repeated, "finals": finals, "traces": traces}
     make["foreign"] = foreign(pool, lab.n_paths, lab.n_sets)
-    made = synthesize_all(lab, model, problems, [Context(pool, kind * (kind != "references"), make.get(kind)) for kind in kinds])
+    made = synthesize_all(
+        lab, model, problems, [Context(pool, kind * (kind != "references"), make.get(kind)) for kind in kinds]
+    )
     return {kind: grade(frame, problems) for kind, frame in zip(kinds, made, strict=True)}
 
 
@@ -104,12 +108,14 @@ def pairs(lab: Profile) -> list[tuple[str, str]]:
 
 
 def pool(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame:
-    """The explorer's graded pool: at least twice N paths a problem, so that there are enough for the votes that A2R's cost buys."""
+    """The explorer's graded pool: at least twice N paths a problem, so that there are enough for the votes that A2R's
+    cost buys."""
     return grade(explore(lab, explorer, problems, lab.n_paths * max(2, lab.n_sets)), problems)
 
 
 def at_synthesis_temperature(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame | None:
-    """The explorer's graded pool at the temperature of the syntheses (None where it is its own): A2R's baselines have the same choice."""
+    """The explorer's graded pool at the temperature of the syntheses (None where it is its own): A2R's baselines have
+    the same choice."""
     temperature = lab.sampling_of(explorer, "synthesizer").temperature
     if temperature == lab.sampling_of(explorer).temperature:
         return None
@@ -127,9 +133,9 @@ def outcomes(
 ) -> pd.DataFrame:
     """The controls of one pair as outcomes (benchmark, problem_id, explorer, synthesizer, set, method, correct, cost).
 
-    Methods: one a context ("A2R@4", "Alone@1", "Foreign@4", ...), "Selection@N" (`selection` of `transitions`: what the same
-    syntheses score if they may only choose among their references), "Cons@k" with the k whose cost is nearest to A2R's, and, given
-    the pool `at_synthesis_temperature`, "Pass@1 at T=..." and "Cons@N at T=..." of it.
+    Methods: one a context ("A2R@4", "Alone@1", "Foreign@4", ...), "Selection@N" (`selection` of `transitions`: what the
+    same syntheses score if they may only choose among their references), "Cons@k" with the k whose cost is nearest to
+    A2R's, and, given the pool `at_synthesis_temperature`, "Pass@1 at T=..." and "Cons@N at T=..." of it.
     """
     n, explorer = lab.n_paths, "+".join(dict.fromkeys(pool.model))
     paid = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(["problem_id", "set"]).cost.sum()
@@ -139,7 +145,11 @@ def outcomes(
         at = pd.MultiIndex.from_frame(graded[["problem_id", "set"]])
         cost = price(graded, prices).to_numpy() + (0 if kind == "none" else paid.loc[at].to_numpy())
         frames.append(graded.assign(method=name, cost=cost, synthesizer=graded.model))
-    frames.append(moves.assign(method=f"Selection@{n}", cost=frames[0].cost.to_numpy(), correct=moves.selection, synthesizer=moves.model))
+    frames.append(
+        moves.assign(
+            method=f"Selection@{n}", cost=frames[0].cost.to_numpy(), correct=moves.selection, synthesizer=moves.model
+        )
+    )
     table = pd.concat(frames, ignore_index=True).assign(explorer=explorer)
     columns = ["benchmark", "problem_id", "explorer", "synthesizer", "set", "method", "correct", "cost"]
     table = table.astype({"correct": float})[columns]
@@ -147,12 +157,17 @@ def outcomes(
     if cooler is not None:
         suffix = f" at T={lab.sampling_of(explorer, 'synthesizer').temperature:g}"
         base = baselines(problems, cooler, prices, n_paths=n, n_sets=lab.n_sets)
-        votes = pd.concat([votes, base[base.method.isin(["Pass@1", f"Cons@{n}"])].assign(method=lambda b: b.method + suffix)])
+        votes = pd.concat(
+            [votes, base[base.method.isin(["Pass@1", f"Cons@{n}"])].assign(method=lambda b: b.method + suffix)]
+        )
     return pd.concat([table, votes.assign(synthesizer=table.synthesizer.iloc[0])], ignore_index=True)[columns]
 
 
-def matched_votes(lab: Profile, problems: pd.DataFrame, pool: pd.DataFrame, cost: float, prices: pd.DataFrame) -> pd.DataFrame:
-    """Cons@k on sets of k paths of the pool, with the k whose cost is nearest to `cost` per problem (at most the pool's size)."""
+def matched_votes(
+    lab: Profile, problems: pd.DataFrame, pool: pd.DataFrame, cost: float, prices: pd.DataFrame
+) -> pd.DataFrame:
+    """Cons@k on sets of k paths of the pool, with the k whose cost is nearest to `cost` per problem (at most the pool's
+    size)."""
     pool = pool.assign(cost=price(pool, prices))
     size = int(pool.groupby("problem_id").size().min())
     k = min(size, max(1, round(cost / pool.cost.mean())))
@@ -160,15 +175,22 @@ def matched_votes(lab: Profile, problems: pd.DataFrame, pool: pd.DataFrame, cost
     rows = [
         {
             **{"benchmark": benchmark, "problem_id": problem_id, "set": number, "explorer": paths.model.iloc[0]},
-            **{"method": f"Cons@{k}", "correct": majority(paths.answer.tolist(), gold[problem_id]), "cost": paths.cost.sum()},
+            **{
+                "method": f"Cons@{k}",
+                "correct": majority(paths.answer.tolist(), gold[problem_id]),
+                "cost": paths.cost.sum(),
+            },
         }
-        for (benchmark, problem_id, number), paths in cut_sets(pool, k, size // k).groupby(["benchmark", "problem_id", "set"], sort=False)
+        for (benchmark, problem_id, number), paths in cut_sets(pool, k, size // k).groupby(
+            ["benchmark", "problem_id", "set"], sort=False
+        )
     ]
     return pd.DataFrame(rows)
 
 
 def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
-    """One row a pair and control: accuracy of the control and of `method`, their paired difference and p, cost of 1,000 problems.
+    """One row a pair and control: accuracy of the control and of `method`, their paired difference and p, cost of 1,000
+    problems.
 
     Pass@1 and Pass@N of the explorer's pool are added to the controls in `outcomes` (of `controls.outcomes`).
     """
@@ -202,20 +224,39 @@ def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame],
 
 def differences(table: pd.DataFrame) -> Figure:
     """A2R minus each control in points, one panel a pair, controls as rows; columns as in `against` and `pair`."""
-    pairs, controls = list(table.pair.unique()), list(dict.fromkeys(table.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True)))
+    pairs, controls = (
+        list(table.pair.unique()),
+        list(dict.fromkeys(table.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True))),
+    )
     figure, panels = plt.subplots(
-        1, len(pairs), figsize=(1.6 + 1.75 * len(pairs), 0.9 + 0.27 * len(controls)), sharey=True, sharex=True, squeeze=False
+        1,
+        len(pairs),
+        figsize=(1.6 + 1.75 * len(pairs), 0.9 + 0.27 * len(controls)),
+        sharey=True,
+        sharex=True,
+        squeeze=False,
     )
     for axes, pair in zip(panels[0], pairs, strict=True):
         part = table[table.pair == pair]
-        for control, v in zip(part.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True), part["A2R − control"], strict=True):
+        for control, v in zip(
+            part.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True), part["A2R − control"], strict=True
+        ):
             shade = "#0173b2" if control.startswith("Cons") else "#8c8c8c" if control.startswith("Pass@") else "#d55e00"
             e = stats.Interval(*(100 * x for x in v[:3]), v.n)
             axes.errorbar(
-                [e.estimate], [controls.index(control)], xerr=bars([e]), fmt="o", markersize=4, elinewidth=1.1, capsize=2, color=shade
+                [e.estimate],
+                [controls.index(control)],
+                xerr=bars([e]),
+                fmt="o",
+                markersize=4,
+                elinewidth=1.1,
+                capsize=2,
+                color=shade,
             )
         axes.axvline(0, color="#333333", linewidth=0.8)
-        axes.set_title(pair.replace(" → ", "\n→ ") if len(set(pair.split(" → "))) > 1 else pair.split(" → ")[0], fontsize="small")
+        axes.set_title(
+            pair.replace(" → ", "\n→ ") if len(set(pair.split(" → "))) > 1 else pair.split(" → ")[0], fontsize="small"
+        )
         axes.grid(axis="x", alpha=0.35)
         axes.grid(axis="y", visible=False)
     panels[0][0].set_yticks(range(len(controls)), controls, fontsize="small")
@@ -227,12 +268,14 @@ def differences(table: pd.DataFrame) -> Figure:
 MOVES = ("rescues", "selects", "keeps", "loses", "misses")
 
 
-def transitions(pool: pd.DataFrame, syntheses: pd.DataFrame, problems: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
+def transitions(
+    pool: pd.DataFrame, syntheses: pd.DataFrame, problems: pd.DataFrame, n_paths: int, n_sets: int
+) -> pd.DataFrame:
     """One row a graded synthesis over the sets of a graded pool.
 
     Columns beside the sample's own: `state` of the set, `right` references, `move`, `copies` (its answer component is a
-    reference's), `in references` (its answer is one of theirs), `selection` (0..1, correct if it may only choose: its own
-    answer where a reference has it too, else the vote).
+    reference's), `in references` (its answer is one of theirs), `selection` (0..1, correct if it may only choose: its
+    own answer where a reference has it too, else the vote).
     """
     gold = problems.set_index("problem_id").answer
     sets = {
@@ -253,8 +296,16 @@ def transitions(pool: pd.DataFrame, syntheses: pd.DataFrame, problems: pd.DataFr
         known = len(own) > 1
         rows.append(
             {
-                **{"state": state, "right": right, "move": move(state, bool(s.correct)), "copies": said != "" and said in components},
-                **{"in references": known, "selection": float(s.correct) if known else majority(answers, gold[s.problem_id])},
+                **{
+                    "state": state,
+                    "right": right,
+                    "move": move(state, bool(s.correct)),
+                    "copies": said != "" and said in components,
+                },
+                **{
+                    "in references": known,
+                    "selection": float(s.correct) if known else majority(answers, gold[s.problem_id]),
+                },
             }
         )
     return syntheses.reset_index(drop=True).join(pd.DataFrame(rows))
@@ -268,7 +319,8 @@ def move(state: str, correct: bool) -> str:
 
 
 def by_state(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a (explorer, synthesizer, state): accuracy, copy rate and the rate of copied wrong answers, as Intervals over problems."""
+    """One row a (explorer, synthesizer, state): accuracy, copy rate and the rate of copied wrong answers, as Intervals
+    over problems."""
     rows = []
     for (explorer, model), pair in table.groupby(["explorer", "model"], sort=False):
         for state in STATES:
@@ -277,8 +329,17 @@ def by_state(table: pd.DataFrame) -> pd.DataFrame:
                 means = per[["correct", "copies", "wrong_copy", "in references"]].mean()
                 rows.append(
                     {
-                        **{"explorer": explorer, "synthesizer": model, "state": state, "sets": len(part), "n": len(means)},
-                        **{"right": stats.interval(means.correct), "copies a reference": stats.interval(means["copies"])},
+                        **{
+                            "explorer": explorer,
+                            "synthesizer": model,
+                            "state": state,
+                            "sets": len(part),
+                            "n": len(means),
+                        },
+                        **{
+                            "right": stats.interval(means.correct),
+                            "copies a reference": stats.interval(means["copies"]),
+                        },
                         "copies a wrong one": stats.interval(means.wrong_copy),
                         "answer among the references": stats.interval(means["in references"]),
                     }
@@ -287,16 +348,26 @@ def by_state(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def moves(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of every move among all syntheses of a pair, as Intervals over problems; one row a (explorer, synthesizer)."""
+    """Share of every move among all syntheses of a pair, as Intervals over problems; one row a (explorer,
+    synthesizer)."""
     rows = []
     for (explorer, model), pair in table.groupby(["explorer", "model"], sort=False):
         dummies = pd.get_dummies(pd.Categorical(pair.move, categories=MOVES)).astype(float).set_index(pair.index)
         means = dummies.groupby([pair.benchmark, pair.problem_id]).mean()
-        rows.append({"explorer": explorer, "synthesizer": model, **{m: stats.interval(means[m]) for m in MOVES}, "n": len(means)})
+        rows.append(
+            {
+                "explorer": explorer,
+                "synthesizer": model,
+                **{m: stats.interval(means[m]) for m in MOVES},
+                "n": len(means),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def gallery(table: pd.DataFrame, pool: pd.DataFrame, problems: pd.DataFrame, n_paths: int, n_sets: int, seed: int = 0) -> str:
+def gallery(
+    table: pd.DataFrame, pool: pd.DataFrame, problems: pd.DataFrame, n_paths: int, n_sets: int, seed: int = 0
+) -> str:
     """One real synthesis of every move that occurs, drawn by `seed`, with its problem and references, as text."""
     sets = cut_sets(pool, n_paths, n_sets)
     shown = []
@@ -313,7 +384,8 @@ def gallery(table: pd.DataFrame, pool: pd.DataFrame, problems: pd.DataFrame, n_p
         )
         shown.append(
             f"=== {m}: {s.explorer} -> {s.model}, state '{s.state}'{', copies a reference' if s.copies else ''}\n"
-            f"{problem.question}\nanswer {problem.answer}\n--- references\n{references}\n--- synthesis\n{s.text.strip()}\n"
+            f"{problem.question}\nanswer {problem.answer}\n--- references\n{references}\n--- "
+            f"synthesis\n{s.text.strip()}\n"
         )
     return "\n".join(shown)
 
@@ -327,7 +399,9 @@ def draw_moves(table: pd.DataFrame) -> Figure:
         share = np.array([v.estimate for v in table[m]])
         axes.bar(range(len(table)), share, 0.7, bottom=bottom, color=shades[m], label=m, linewidth=0)
         bottom += share
-    names = [r.explorer if r.explorer == r.synthesizer else f"{r.explorer}\n→ {r.synthesizer}" for r in table.itertuples()]
+    names = [
+        r.explorer if r.explorer == r.synthesizer else f"{r.explorer}\n→ {r.synthesizer}" for r in table.itertuples()
+    ]
     axes.set_xticks(range(len(table)), names, fontsize="small")
     axes.set(ylabel="share of syntheses", ylim=(0, 1))
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)

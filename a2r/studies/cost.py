@@ -11,7 +11,8 @@ from a2r.results.figures import bars, colour, log_ticks
 
 
 def front(points: pd.DataFrame, cost: str = "cost", value: str = "correct") -> pd.Series:
-    """Whether each row is on the non-dominated front: no other is at least as good and as cheap, and better in one of the two."""
+    """Whether each row is on the non-dominated front: no other is at least as good and as cheap, and better in one of
+    the two."""
     c, v = points[cost].to_numpy(), points[value].to_numpy()
     no_worse = (v[:, None] >= v) & (c[:, None] <= c)
     better = (v[:, None] > v) | (c[:, None] < c)
@@ -19,20 +20,24 @@ def front(points: pd.DataFrame, cost: str = "cost", value: str = "correct") -> p
 
 
 def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd.DataFrame:
-    """A2R pairs against single models (claim C3): one row a pair and a model at least as large as its synthesizer, and method.
+    """A2R pairs against single models (claim C3): one row a pair and a model at least as large as its synthesizer, and
+    method.
 
-    Columns: accuracy difference (A2R@N - the model's Pass@1 or Cons@N) and cost ratio as Intervals over problems, paired;
-    p of the difference; and the break-evens at which the pair costs as much as the model: `tokens` written per synthesis, and
-    `price` of the synthesizer as a multiple of its own ("never" where the explorer alone costs more).
+    Columns: accuracy difference (A2R@N - the model's Pass@1 or Cons@N) and cost ratio as Intervals over problems,
+    paired; p of the difference; and the break-evens at which the pair costs as much as the model: `tokens` written per
+    synthesis, and `price` of the synthesizer as a multiple of its own ("never" where the explorer alone costs more).
     """
     size = {m.name: m.parameters or 0.0 for m in lab.models}
     a2r = f"A2R@{lab.n_paths}"
     keys = ["benchmark", "problem_id"]
     rows = []
-    for (explorer, synthesizer), pair in outcomes[outcomes.method == a2r].groupby(["explorer", "synthesizer"], sort=False):
+    for (explorer, synthesizer), pair in outcomes[outcomes.method == a2r].groupby(
+        ["explorer", "synthesizer"], sort=False
+    ):
         ours = pair.groupby(keys)[["correct", "cost", "synthesizer_completion"]].mean()
         mine = outcomes[(outcomes.explorer == explorer) & (outcomes.method == f"Cons@{lab.n_paths}")]
-        explored = mine.groupby(keys).cost.mean().mean()  # what the paths cost; the rest of the pair's cost is the synthesis
+        # what the paths cost; the rest of the pair's cost is the synthesis
+        explored = mine.groupby(keys).cost.mean().mean()
         for (model, method), single in outcomes[outcomes.synthesizer == ""].groupby(["explorer", "method"], sort=False):
             if method == f"Pass@{lab.n_paths}" or size.get(model, 0) < size.get(synthesizer, 0):
                 continue
@@ -57,7 +62,8 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
 
 
 def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
-    """One row a method and pair for `cost_front`: label, family, correct and cost (of 1,000 problems) as Intervals, front."""
+    """One row a method and pair for `cost_front`: label, family, correct and cost (of 1,000 problems) as Intervals,
+    front."""
     rows = []
     kept = outcomes[outcomes.method != f"Pass@{lab.n_paths}"]  # an oracle, nobody can buy it
     for (explorer, synthesizer, method), part in kept.groupby(["explorer", "synthesizer", "method"], sort=False):
@@ -78,7 +84,8 @@ def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
 
 
 def cost_front(points: pd.DataFrame, currency: str) -> Figure:
-    """Accuracy against cost per 1,000 problems with intervals in both directions; the non-dominated front is joined and named.
+    """Accuracy against cost per 1,000 problems with intervals in both directions; the non-dominated front is joined and
+    named.
 
     `points`: label, family (a method as in `colour`), correct and cost as Intervals, front (bool).
     """
@@ -105,8 +112,15 @@ def cost_front(points: pd.DataFrame, currency: str) -> Figure:
         at = (row.cost.estimate, row.correct.high)
         lift = lift + 1 if at[1] - before < 0.08 else 0  # neighbours of one height would write over each other
         before = at[1]
-        axes.annotate(row.label, at, (-3, 3 + 8 * lift), textcoords="offset points", fontsize=6.5, ha="right", va="bottom")
+        axes.annotate(
+            row.label, at, (-3, 3 + 8 * lift), textcoords="offset points", fontsize=6.5, ha="right", va="bottom"
+        )
     log_ticks(axes)
-    axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.22), yticks=np.linspace(0, 1, 6))
+    axes.set(
+        xlabel=f"cost of 1,000 problems ({currency}, log scale)",
+        ylabel="accuracy",
+        ylim=(-0.02, 1.22),
+        yticks=np.linspace(0, 1, 6),
+    )
     axes.legend(fontsize="small", loc="lower right")  # above 1 is room for labels
     return figure

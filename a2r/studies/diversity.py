@@ -28,19 +28,24 @@ MEASURES = {
 
 
 def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
-    """One row a set of a graded pool: the measures above, `pass1` (share of right paths), `cons` (its vote), problem and set.
+    """One row a set of a graded pool: the measures above, `pass1` (share of right paths), `cons` (its vote), problem
+    and set.
 
-    A path without an answer disagrees with every other and adds no distinct answer. Words are what whitespace separates.
-    self-BLEU: Zhu et al. 2018 (arXiv 1802.01886), by sacrebleu; Vendi score: Friedman & Dieng 2022 (arXiv 2210.02410).
+    A path without an answer disagrees with every other and adds no distinct answer. Words are what whitespace
+    separates. self-BLEU: Zhu et al. 2018 (arXiv 1802.01886), by sacrebleu; Vendi score: Friedman & Dieng 2022 (arXiv
+    2210.02410).
     """
     import sacrebleu
 
     bleu = sacrebleu.BLEU(effective_order=True, tokenize="none")
     rows = []
-    for (benchmark, problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(["benchmark", "problem_id", "set"], sort=False):
+    for (benchmark, problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(
+        ["benchmark", "problem_id", "set"], sort=False
+    ):
         answers = paths.answer.tolist()
         groups = ballot(answers)
-        gold = next((a for a, right in zip(answers, paths.correct, strict=True) if right), None)  # as good as the problem's own
+        # as good as the problem's own
+        gold = next((a for a, right in zip(answers, paths.correct, strict=True) if right), None)
         votes = [len(voters) for voters in groups.values()]
         entropy_ = float(entropy(votes)) if votes else 0.0
         words = [text.split() for text in paths.text]
@@ -60,7 +65,9 @@ def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
                 },
                 "disagreement": 1 - agreeing / pairs if pairs else 0.0,
                 "distinct-2": len(total) / max(1, total.total()),
-                "self-BLEU": np.mean([bleu.sentence_score(t, texts[:i] + texts[i + 1 :]).score for i, t in enumerate(texts)])
+                "self-BLEU": np.mean(
+                    [bleu.sentence_score(t, texts[:i] + texts[i + 1 :]).score for i, t in enumerate(texts)]
+                )
                 if n_paths > 1
                 else np.nan,
                 "Vendi": vendi(bigrams),
@@ -82,30 +89,37 @@ def vendi(counts: list[Counter]) -> float:
 
 
 def parting(a: list[str], b: list[str]) -> float:
-    """Share of the shorter of two word lists before the first word that differs: 0 from the start, 1 if one continues the other."""
+    """Share of the shorter of two word lists before the first word that differs: 0 from the start, 1 if one continues
+    the other."""
     shorter = min(len(a), len(b))
     same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), shorter)
     return same / shorter if shorter else 0.0
 
 
 def escapes(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
-    """One row an ordered pair (a wrong path, another path of its set): `parting` of the two, and whether the other is right (`escaped`).
+    """One row an ordered pair (a wrong path, another path of its set): `parting` of the two, and whether the other is
+    right (`escaped`).
 
     The prefix trap (claim C7) says that an early error derails a chain for good. If it holds, a path that
     leaves a wrong one early is right more often than one that shares most of its words.
     """
     rows = []
-    for (benchmark, problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(["benchmark", "problem_id", "set"], sort=False):
+    for (benchmark, problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(
+        ["benchmark", "problem_id", "set"], sort=False
+    ):
         members = [(text.split(), right) for text, right in zip(paths.text, paths.correct, strict=True)]
         for i, (words, right) in enumerate(members):
             if not right:
                 for other, escaped in members[:i] + members[i + 1 :]:
-                    rows.append([benchmark, problem_id, number, paths.model.iloc[0], parting(words, other), bool(escaped)])
+                    rows.append(
+                        [benchmark, problem_id, number, paths.model.iloc[0], parting(words, other), bool(escaped)]
+                    )
     return pd.DataFrame(rows, columns=["benchmark", "problem_id", "set", "explorer", "parting", "escaped"])
 
 
 def mixed(pools: dict[str, pd.DataFrame], n_paths: int, n_sets: int) -> pd.DataFrame:
-    """A pool whose sets hold paths of several explorers in turn: path k of problem i comes from explorer k + i modulo their number."""
+    """A pool whose sets hold paths of several explorers in turn: path k of problem i comes from explorer k + i modulo
+    their number."""
     names = list(pools)
     order = {p: i for i, p in enumerate(next(iter(pools.values())).problem_id.unique())}
     parts = []
@@ -114,14 +128,16 @@ def mixed(pools: dict[str, pd.DataFrame], n_paths: int, n_sets: int) -> pd.DataF
         cut["position"] = cut.groupby(["problem_id", "set"], sort=False).cumcount()
         parts.append(cut[(cut.position + cut.problem_id.map(order)) % len(names) == names.index(name)])
     joined = pd.concat(parts).sort_values(["set", "position"], kind="stable")
-    return joined.sort_values("problem_id", key=lambda ids: ids.map(order), kind="stable").drop(columns=["set", "position"])
+    return joined.sort_values("problem_id", key=lambda ids: ids.map(order), kind="stable").drop(
+        columns=["set", "position"]
+    )
 
 
 def spearman(table: pd.DataFrame, x: str, y: str, control: str | None = None) -> stats.Interval:
     """Rank correlation of two columns of a table of sets, its interval over problems; with `control` the partial one.
 
-    Ranks are those of the whole table in every resample, which is what makes 10,000 resamples a matrix product. nan where
-    a column is constant.
+    Ranks are those of the whole table in every resample, which is what makes 10,000 resamples a matrix product. nan
+    where a column is constant.
     """
     ranks = {c: rankdata(table[c]) - (len(table) + 1) / 2 for c in (x, y, *([control] if control else []))}
     keys = [table.benchmark, table.problem_id]
@@ -148,11 +164,17 @@ def spearman(table: pd.DataFrame, x: str, y: str, control: str | None = None) ->
 
 
 def relation(table: pd.DataFrame, measures: list[str], gains: list[str], control: str = "pass1") -> pd.DataFrame:
-    """Spearman of every measure with every gain, plain and at equal Pass@1 (partial), as Intervals; one row a measure and gain."""
+    """Spearman of every measure with every gain, plain and at equal Pass@1 (partial), as Intervals; one row a measure
+    and gain."""
     return pd.DataFrame(
         [
             {
-                **{"measure": m, "gain": g, "spearman": spearman(table, m, g), "at equal Pass@1": spearman(table, m, g, control)},
+                **{
+                    "measure": m,
+                    "gain": g,
+                    "spearman": spearman(table, m, g),
+                    "at equal Pass@1": spearman(table, m, g, control),
+                },
                 **{"sets": len(table), "n": table.problem_id.nunique()},
             }
             for m in measures
@@ -175,13 +197,19 @@ def least(table: pd.DataFrame, gain: str) -> str:
     rows = by_answers(table, gain)
     for k, value in zip(rows["distinct answers"], rows[gain], strict=True):
         if value.low > 0:
-            interval = f"{100 * value.estimate:+.1f} points [{100 * value.low:+.1f}, {100 * value.high:+.1f}], n = {value.n}"
+            interval = (
+                f"{100 * value.estimate:+.1f} points [{100 * value.low:+.1f}, {100 * value.high:+.1f}], n = {value.n}"
+            )
             return f"From {k} distinct answers on: {interval}."
-    return f"At no number of distinct answers does the interval of '{gain}' lie above 0: these {len(table)} sets cannot tell."
+    return (
+        f"At no number of distinct answers does the interval of '{gain}' lie above 0: "
+        f"these {len(table)} sets cannot tell."
+    )
 
 
 def pools(lab: Profile, problems: pd.DataFrame, temperatures: list[float]) -> dict[tuple[str, float], pd.DataFrame]:
-    """Graded pools of `n_sets` sets by (explorer, temperature), and of sets mixed from all explorers at the profile's temperature."""
+    """Graded pools of `n_sets` sets by (explorer, temperature), and of sets mixed from all explorers at the profile's
+    temperature."""
     made = {}
     for explorer in lab.explorers:
         for temperature in temperatures:
@@ -191,17 +219,26 @@ def pools(lab: Profile, problems: pd.DataFrame, temperatures: list[float]) -> di
     return {**made, ("mixed", lab.sampling.temperature): mixed(own, lab.n_paths, lab.n_sets)}
 
 
-def syntheses(lab: Profile, synthesizer: str, problems: pd.DataFrame, pools: dict[tuple[str, float], pd.DataFrame]) -> dict:
+def syntheses(
+    lab: Profile, synthesizer: str, problems: pd.DataFrame, pools: dict[tuple[str, float], pd.DataFrame]
+) -> dict:
     """Graded syntheses of the sets of every pool, by its key."""
     made = synthesize_all(lab, synthesizer, problems, [Context(pool) for pool in pools.values()])
     return {key: grade(frame, problems) for key, frame in zip(pools, made, strict=True)}
 
 
-def table(pools: dict[tuple[str, float], pd.DataFrame], syntheses: dict[tuple[str, float], pd.DataFrame], lab: Profile) -> pd.DataFrame:
-    """`of_sets` of every pool with its explorer and temperature, the vote, A2R's accuracy on each set, and both gains."""
+def table(
+    pools: dict[tuple[str, float], pd.DataFrame], syntheses: dict[tuple[str, float], pd.DataFrame], lab: Profile
+) -> pd.DataFrame:
+    """`of_sets` of every pool with its explorer and temperature, the vote, A2R's accuracy on each set, and both
+    gains."""
     frames = []
     for (explorer, temperature), pool in pools.items():
-        sets = of_sets(pool, lab.n_paths, lab.n_sets).assign(explorer=explorer, temperature=temperature).set_index(["problem_id", "set"])
+        sets = (
+            of_sets(pool, lab.n_paths, lab.n_sets)
+            .assign(explorer=explorer, temperature=temperature)
+            .set_index(["problem_id", "set"])
+        )
         read = syntheses[explorer, temperature].groupby(["problem_id", "set"]).correct.mean()
         frames.append(sets.assign(A2R=read.loc[sets.index].astype(float)).reset_index())
     joined = pd.concat(frames, ignore_index=True)
@@ -227,7 +264,8 @@ def means(sets: pd.DataFrame) -> pd.DataFrame:
 
 
 def trap(pools: dict[tuple[str, float], pd.DataFrame], lab: Profile) -> pd.DataFrame:
-    """`escapes` of every unmixed pool as outcomes: method "early" or "late" by the median parting of its explorer and temperature."""
+    """`escapes` of every unmixed pool as outcomes: method "early" or "late" by the median parting of its explorer and
+    temperature."""
     frames = []
     for (explorer, temperature), pool in pools.items():
         pairs = escapes(pool, lab.n_paths, lab.n_sets)
@@ -239,15 +277,20 @@ def trap(pools: dict[tuple[str, float], pd.DataFrame], lab: Profile) -> pd.DataF
     both = pairs.groupby(["benchmark", "problem_id"]).late.transform("nunique") == 2
     method = pairs.late.map({True: "late", False: "early"})
     return (
-        pairs[both].assign(method=method[both], synthesizer="", correct=pairs.escaped[both].astype(float)).drop(columns=["late", "escaped"])
+        pairs[both]
+        .assign(method=method[both], synthesizer="", correct=pairs.escaped[both].astype(float))
+        .drop(columns=["late", "escaped"])
     )
 
 
 def trap_table(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """One row an explorer and one for all: share of right ones among early and late leavers of a wrong path, and the difference."""
+    """One row an explorer and one for all: share of right ones among early and late leavers of a wrong path, and the
+    difference."""
     rows = []
     for explorer, part in [("all", outcomes), *outcomes.groupby("explorer", sort=False)]:
-        wide = part.pivot_table(index=["benchmark", "problem_id"], columns="method", values="correct", aggfunc="mean").dropna()
+        wide = part.pivot_table(
+            index=["benchmark", "problem_id"], columns="method", values="correct", aggfunc="mean"
+        ).dropna()
         if len(wide) and {"early", "late"} <= set(wide):
             difference = stats.interval(wide.early - wide.late)
             rows.append(

@@ -28,7 +28,10 @@ def run(
 
     Models named in `alone` have a pool too, which nobody reads: single models that pairs are compared with.
     """
-    pools = {e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems) for e in dict.fromkeys([*explorers, *alone])}
+    pools = {
+        e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems)
+        for e in dict.fromkeys([*explorers, *alone])
+    }
     # synthesizer by synthesizer and the last explorer first, so that a server loads a model for each role at most once
     in_turn = sorted(synthesizers, key=lambda s: s != list(pools)[-1])
     pairs = {}
@@ -54,16 +57,20 @@ def decomposition(outcomes: pd.DataFrame, n_paths: int = 4, method: str = "A2R")
     """How much of A2R@N's variation over the grid each side explains (claim C2), as Intervals over problems.
 
     A two-way decomposition of the cells' accuracies on the logit scale, logit(y_es) = m + a_e + b_s + r_es with effects
-    that sum to zero: the share of the sum of squares of each part, the difference of the two shares, and the mean rise in
-    points from the smallest to the largest model of either role. Cells are shrunk by half a problem, so that 0 and 1 have
-    a logit. The rows and columns are in the order of the outcomes, which is that of the profile: smallest first.
+    that sum to zero: the share of the sum of squares of each part, the difference of the two shares, and the mean rise
+    in points from the smallest to the largest model of either role. Cells are shrunk by half a problem, so that 0 and 1
+    have a logit. The rows and columns are in the order of the outcomes, which is that of the profile: smallest first.
     """
     cells = outcomes[outcomes.method == f"{method}@{n_paths}"]
-    wide = cells.pivot_table(index=["benchmark", "problem_id"], columns=["explorer", "synthesizer"], values="correct", sort=False)
+    wide = cells.pivot_table(
+        index=["benchmark", "problem_id"], columns=["explorer", "synthesizer"], values="correct", sort=False
+    )
     explorers, synthesizers = cells.explorer.unique(), cells.synthesizer.unique()
     wide = wide.reindex(columns=pd.MultiIndex.from_product([explorers, synthesizers]))
     if wide.isna().any(axis=None):
-        raise ValueError("decomposition: the grid has empty cells; run every explorer with every synthesizer on the same problems.")
+        raise ValueError(
+            "decomposition: the grid has empty cells; run every explorer with every synthesizer on the same problems."
+        )
     n, shape = len(wide), (len(explorers), len(synthesizers))
 
     def parts(*means: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,7 +100,10 @@ def decomposition(outcomes: pd.DataFrame, n_paths: int = 4, method: str = "A2R")
 
     columns = [wide[c] for c in wide]
     names = parts(*[np.zeros(1)] * len(columns))
-    rows = [{"quantity": name, "value": stats.interval(columns, lambda *m, name=name: parts(*m)[name]), "n": n} for name in names]
+    rows = [
+        {"quantity": name, "value": stats.interval(columns, lambda *m, name=name: parts(*m)[name]), "n": n}
+        for name in names
+    ]
     return pd.DataFrame(rows)
 
 
@@ -107,7 +117,8 @@ def cells(outcomes: pd.DataFrame, method: str) -> dict[tuple[str, str], stats.In
 
 
 def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
-    """A2R@N of every explorer (rows) and synthesizer (columns) with intervals, beside each explorer's Pass@1 and Cons@N."""
+    """A2R@N of every explorer (rows) and synthesizer (columns) with intervals, beside each explorer's Pass@1 and
+    Cons@N."""
     a2r = cells(outcomes, f"A2R@{n_paths}")
     explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
     own = {m: cells(outcomes, m) for m in ("Pass@1", f"Cons@{n_paths}")}
@@ -120,20 +131,35 @@ def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
         text = [[f"{100 * e.estimate:.0f}\n[{100 * e.low:.0f}, {100 * e.high:.0f}]" for e in row] for row in block]
         values = [[100 * e.estimate for e in row] for row in block]
         sns.heatmap(
-            values, annot=text, fmt="", vmin=0, vmax=100, cmap="crest", cbar=False, ax=axes, linewidths=1.5, annot_kws={"fontsize": 7}
+            values,
+            annot=text,
+            fmt="",
+            vmin=0,
+            vmax=100,
+            cmap="crest",
+            cbar=False,
+            ax=axes,
+            linewidths=1.5,
+            annot_kws={"fontsize": 7},
         )
         axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=0, fontsize="small")
-        axes.set_yticks(np.arange(len(explorers)) + 0.5, explorers if axes is panels[0] else [], rotation=0, fontsize="small")
+        axes.set_yticks(
+            np.arange(len(explorers)) + 0.5, explorers if axes is panels[0] else [], rotation=0, fontsize="small"
+        )
         axes.tick_params(length=0)
     panels[0].set(ylabel="explorer", title="the explorer's own")
     panels[1].set(xlabel="synthesizer", title=f"A2R@{n_paths} (percent, 95% interval)")
     return figure
 
 
-def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int, trained: dict[str, str] | None = None) -> Figure:
-    """A2R@N against the size of one role, a line for each model in the other; left synthesizer size, right explorer size.
+def grid_lines(
+    outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int, trained: dict[str, str] | None = None
+) -> Figure:
+    """A2R@N against the size of one role, a line for each model in the other; left synthesizer size, right explorer
+    size.
 
-    `trained` synthesizers (RL model -> its base) are open diamonds beside their base on the left, dashed lines on the right.
+    `trained` synthesizers (RL model -> its base) are open diamonds beside their base on the left, dashed lines on the
+    right.
     """
     a2r, trained = cells(outcomes, f"A2R@{n_paths}"), trained or {}
     explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
@@ -144,20 +170,39 @@ def grid_lines(outcomes: pd.DataFrame, sizes: dict[str, float], n_paths: int, tr
 
     def draw(axes: plt.Axes, names: list[str], values: list[stats.Interval], shift: float, **look) -> None:
         x, y = [sizes[name] * shift for name in names], [v.estimate for v in values]
-        axes.errorbar(x, y, yerr=bars(values), linewidth=1.2, elinewidth=0.9, capsize=2, **{"marker": "o", "markersize": 4, **look})
+        axes.errorbar(
+            x,
+            y,
+            yerr=bars(values),
+            linewidth=1.2,
+            elinewidth=0.9,
+            capsize=2,
+            **{"marker": "o", "markersize": 4, **look},
+        )
 
     for k, (e, shade) in enumerate(zip(explorers, sns.color_palette("flare", len(explorers)), strict=True)):
         shift = 1 + 0.025 * (k - (len(explorers) - 1) / 2)
         draw(panels[0], plain, [a2r[e, s] for s in plain], shift, color=shade, label=e)
         for s in trained.keys() & set(synthesizers):
-            draw(panels[0], [s], [a2r[e, s]], 1.12 * shift, color=shade, linestyle="", marker="D", markerfacecolor="white")
+            draw(
+                panels[0],
+                [s],
+                [a2r[e, s]],
+                1.12 * shift,
+                color=shade,
+                linestyle="",
+                marker="D",
+                markerfacecolor="white",
+            )
     for k, s in enumerate(synthesizers):
         shift = 1 + 0.025 * (k - (len(synthesizers) - 1) / 2)
         look = {"linestyle": "--", "marker": "D", "markerfacecolor": "white"} if s in trained else {}
         draw(panels[1], explorers, [a2r[e, s] for e in explorers], shift, color=shades[s], label=s, **look)
     for axes, names in zip(panels, (plain, explorers), strict=True):
         axes.set_xscale("log")
-        axes.set_xticks([sizes[name] for name in names], names, fontsize="small", rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_xticks(
+            [sizes[name] for name in names], names, fontsize="small", rotation=30, ha="right", rotation_mode="anchor"
+        )
         axes.minorticks_off()
     panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(-0.02, 1.02))
     panels[1].set(xlabel="explorer (by parameters)")

@@ -15,12 +15,14 @@ def settings(record: dict) -> pd.DataFrame:
     recipe["problems"] = recipe["problems"]["name"]
     sets = {f"sets, {k}": v for k, v in record["sets"].items()}
     return pd.DataFrame(
-        {"": map(str, {**recipe, **sets, "minutes": round(record["seconds"] / 60, 1)}.values())}, [*recipe, *sets, "minutes"]
+        {"": map(str, {**recipe, **sets, "minutes": round(record["seconds"] / 60, 1)}.values())},
+        [*recipe, *sets, "minutes"],
     )
 
 
 def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int = 4) -> pd.DataFrame:
-    """A2R@N of two synthesizers on the same sets, one row an explorer and one for their mean, with the paired difference and p."""
+    """A2R@N of two synthesizers on the same sets, one row an explorer and one for their mean, with the paired
+    difference and p."""
     rows = outcomes[outcomes.method == f"A2R@{n_paths}"]
     wide = rows.pivot_table(index=["benchmark", "problem_id"], columns=["synthesizer", "explorer"], values="correct")
     pairs = {e: (wide[before, e], wide[after, e]) for e in rows.explorer.unique()}
@@ -28,7 +30,12 @@ def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int =
     table = pd.DataFrame(
         [
             {
-                **{"explorer": e, f"{before}": stats.interval(a), f"{after}": stats.interval(b), "difference": stats.interval(b - a)},
+                **{
+                    "explorer": e,
+                    f"{before}": stats.interval(a),
+                    f"{after}": stats.interval(b),
+                    "difference": stats.interval(b - a),
+                },
                 **{"n": len(a), "p": stats.paired_test(b, a)},
             }
             for e, (a, b) in pairs.items()
@@ -38,8 +45,11 @@ def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int =
 
 
 def draw_before_after(table: pd.DataFrame) -> Figure:
-    """Accuracy of two synthesizers (columns 1 and 2 of `before_after`) by explorer; right, their difference in points."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 0.9 + 0.36 * len(table)), sharey=True, width_ratios=[1.4, 1])
+    """Accuracy of two synthesizers (columns 1 and 2 of `before_after`) by explorer; right, their difference in
+    points."""
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(7.6, 0.9 + 0.36 * len(table)), sharey=True, width_ratios=[1.4, 1]
+    )
     for k, (name, shade) in enumerate(zip(table.columns[1:3], ("#8c8c8c", "#d55e00"), strict=True)):
         values = list(table[name])
         at = np.arange(len(table)) + 0.16 * (2 * k - 1)

@@ -13,7 +13,9 @@ from a2r.results.figures import bars, colour, log_ticks
 MOST_SETS = 2  # of each N: more of the small ones would cost most of the study and say little
 
 
-def run(lab: Profile, problems: pd.DataFrame, pairs: list[tuple[str, str]], sizes: list[int], prices: pd.DataFrame) -> pd.DataFrame:
+def run(
+    lab: Profile, problems: pd.DataFrame, pairs: list[tuple[str, str]], sizes: list[int], prices: pd.DataFrame
+) -> pd.DataFrame:
     """Outcomes of every pair and N, with the column `N`; methods are named Cons@N, Pass@N, A2R@N without the number."""
     frames = []
     pools = {e: grade(explore(lab, e, problems, max(sizes)), problems) for e in dict.fromkeys(e for e, _ in pairs)}
@@ -24,25 +26,34 @@ def run(lab: Profile, problems: pd.DataFrame, pairs: list[tuple[str, str]], size
         for n, frame in zip(sizes, made, strict=True):
             at = lab.with_(n_paths=n, n_sets=sets[n])
             table = collect(problems, {pair[0]: pool}, {pair: grade(frame, problems)}, prices, at)
-            frames.append(table[table.method != "Pass@1"].assign(N=n, pair_synthesizer=pair[1]) if n > 1 else one(table, pair))
+            frames.append(
+                table[table.method != "Pass@1"].assign(N=n, pair_synthesizer=pair[1]) if n > 1 else one(table, pair)
+            )
     joined = pd.concat(frames, ignore_index=True)
     return joined.assign(method=joined.method.str.replace(r"@\d+$", "@N", regex=True))
 
 
 def one(table: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
-    """At N = 1 Pass@1, Cons@1 and Pass@N are one and the same; the row named Pass@1 stands twice and is dropped once."""
+    """At N = 1 Pass@1, Cons@1 and Pass@N are one and the same; the row named Pass@1 stands twice and is dropped
+    once."""
     return table.drop_duplicates(["benchmark", "problem_id", "set", "method"]).assign(N=1, pair_synthesizer=pair[1])
 
 
 def table(outcomes: pd.DataFrame) -> pd.DataFrame:
     """One row a pair, N and method: accuracy and cost of 1,000 problems as Intervals over problems."""
     rows = []
-    for (explorer, synthesizer, n, method), part in outcomes.groupby(["explorer", "pair_synthesizer", "N", "method"], sort=False):
+    for (explorer, synthesizer, n, method), part in outcomes.groupby(
+        ["explorer", "pair_synthesizer", "N", "method"], sort=False
+    ):
         means = part.groupby(["benchmark", "problem_id"])[["correct", "cost"]].mean()
         rows.append(
             {
                 **{"explorer": explorer, "synthesizer": synthesizer, "N": n, "method": method},
-                **{"accuracy": stats.interval(means.correct), "cost": stats.interval(1000 * means.cost), "n": len(means)},
+                **{
+                    "accuracy": stats.interval(means.correct),
+                    "cost": stats.interval(1000 * means.cost),
+                    "n": len(means),
+                },
             }
         )
     return pd.DataFrame(rows)

@@ -1,4 +1,5 @@
-"""The stability ablation (claim C5): on- against off-policy, temperature 0.7 against 1.0, and the failure's signature as a rule."""
+"""The stability ablation (claim C5): on- against off-policy, temperature 0.7 against 1.0, and the failure's signature
+as a rule."""
 
 import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,18 +15,25 @@ from a2r.training.rl import WORK, Recipe, fit, of, training_sets
 
 ARMS = {"on-policy": 1, "off-policy": 8}  # gradient steps a batch of rollouts
 TEMPERATURES = (0.7, 1.0)
-# The failure's signature, as the paper describes it: entropy spikes and outputs collapse. Of means over 5 steps, against the
+# The failure's signature, as the paper describes it: entropy spikes and outputs collapse. Of means over 5 steps,
+# against the
 # mean of the first 5; written down before the ablation was run.
 WINDOW, SPIKE, COLLAPSE = 5, 2.0, 0.7
 
 
 def ablate(lab: Profile, recipe: Recipe, folder: Path, seeds: range, jobs: int = 1) -> list[dict]:
-    """One training for every arm, temperature and seed, each left as a record in `folder`; those that are there are read.
+    """One training for every arm, temperature and seed, each left as a record in `folder`; those that are there are
+    read.
 
     `jobs` trainings run at a time, one thread each where there are several.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = [replace(recipe, updates=updates, temperature=t, seed=seed) for seed in seeds for t in TEMPERATURES for updates in ARMS.values()]
+    runs = [
+        replace(recipe, updates=updates, temperature=t, seed=seed)
+        for seed in seeds
+        for t in TEMPERATURES
+        for updates in ARMS.values()
+    ]
     files = [folder / f"updates={r.updates}_temperature={r.temperature:g}_seed={r.seed}.json" for r in runs]
     missing = [(run, file) for run, file in zip(runs, files, strict=True) if not file.exists()]
     if missing:
@@ -42,7 +50,8 @@ def stored(lab: Profile, folder: Path = ROOT / "data" / "rl") -> list[dict]:
     mine = [record for record in records if record["recipe"]["name"] == of(lab).name]
     if not mine:
         raise UserError(
-            f"{folder} holds no training of {lab.rl['name']} for the ablation; run `a2r run stability -p train=true --profile {lab.name}`."
+            f"{folder} holds no training of {lab.rl['name']} for the ablation; "
+            f"run `a2r run stability -p train=true --profile {lab.name}`."
         )
     return mine
 
@@ -62,7 +71,9 @@ def _one(lab: Profile, recipe: Recipe, run: Recipe, file: Path, jobs: int) -> No
 def arm(record: dict) -> str:
     """What a run is called in tables and figures."""
     recipe = record["recipe"]
-    return f"{next(name for name, updates in ARMS.items() if updates == recipe['updates'])}, T = {recipe['temperature']:g}"
+    return (
+        f"{next(name for name, updates in ARMS.items() if updates == recipe['updates'])}, T = {recipe['temperature']:g}"
+    )
 
 
 def failure(record: dict) -> int | None:
@@ -74,7 +85,8 @@ def failure(record: dict) -> int | None:
 
 
 def ablation_table(records: list[dict]) -> pd.DataFrame:
-    """One row a run: arm, seed, step of failure, and the means of the first and of the last `WINDOW` steps of every curve."""
+    """One row a run: arm, seed, step of failure, and the means of the first and of the last `WINDOW` steps of every
+    curve."""
     rows = []
     for record in records:
         curve = pd.DataFrame(record["curve"]).set_index("step")
@@ -85,16 +97,30 @@ def ablation_table(records: list[dict]) -> pd.DataFrame:
         held = curve["held-out A2R"].dropna() if "held-out A2R" in curve else pd.Series(dtype=float)
         score = {"held-out A2R, before": held.iloc[0], "held-out A2R, after": held.iloc[-1]} if len(held) else {}
         steps = record["recipe"]["steps"]
-        rows.append({"run": arm(record), "seed": record["recipe"]["seed"], "steps": steps, "failed at": failure(record), **score, **ends})
+        rows.append(
+            {
+                "run": arm(record),
+                "seed": record["recipe"]["seed"],
+                "steps": steps,
+                "failed at": failure(record),
+                **score,
+                **ends,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def outcomes(records: list[dict]) -> pd.DataFrame:
-    """The ablation as outcomes, one row a run: `correct` is 1 where it trained stably; `method` is its arm, `problem_id` its seed."""
+    """The ablation as outcomes, one row a run: `correct` is 1 where it trained stably; `method` is its arm,
+    `problem_id` its seed."""
     return pd.DataFrame(
         [
             {
-                **{"benchmark": "stability", "problem_id": f"seed {r['recipe']['seed']}", "explorer": "+".join(r["recipe"]["explorers"])},
+                **{
+                    "benchmark": "stability",
+                    "problem_id": f"seed {r['recipe']['seed']}",
+                    "explorer": "+".join(r["recipe"]["explorers"]),
+                },
                 **{"synthesizer": r["recipe"]["synthesizer"], "method": arm(r), "correct": float(failure(r) is None)},
             }
             for r in records

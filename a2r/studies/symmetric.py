@@ -14,26 +14,41 @@ from a2r.results.figures import bars, colour
 def reliability(pools: dict[str, pd.DataFrame], syntheses: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     """Shares of truncated, failed and answerless samples by role and model, and how many samples that is of."""
     rows = [{"role": "explorer", "model": m, "references": "", **rates(p), "samples": len(p)} for m, p in pools.items()]
-    rows += [{"role": "synthesizer", "model": s, "references": e, **rates(f), "samples": len(f)} for (e, s), f in syntheses.items()]
+    rows += [
+        {"role": "synthesizer", "model": s, "references": e, **rates(f), "samples": len(f)}
+        for (e, s), f in syntheses.items()
+    ]
     return pd.DataFrame(rows)
 
 
-def power(outcomes: pd.DataFrame, n_paths: int, gains: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.1), most: int = 3000) -> pd.DataFrame:
-    """Problems needed for 80% power at p <= .05, one row a gain in points, one column a number of sets; pilot: all of these outcomes.
+def power(
+    outcomes: pd.DataFrame, n_paths: int, gains: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.1), most: int = 3000
+) -> pd.DataFrame:
+    """Problems needed for 80% power at p <= .05, one row a gain in points, one column a number of sets; pilot: all of
+    these outcomes.
 
     The column "at 30 problems" is the power that 30 problems (AIME) with 16 sets have.
     """
     a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
     mine = outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.synthesizer.eq("")]
-    pilot = pd.concat([stats.per_problem(part)[[cons, a2r]] for _, part in mine.groupby("explorer", sort=False) if a2r in set(part.method)])
+    pilot = pd.concat(
+        [
+            stats.per_problem(part)[[cons, a2r]]
+            for _, part in mine.groupby("explorer", sort=False)
+            if a2r in set(part.method)
+        ]
+    )
     rows = []
     for gain in gains:
         try:
             needed = {
-                f"{k} set{'s' * (k > 1)}": stats.problems_needed(pilot, gain, k, most=most, simulations=200) or f"more than {most}"
+                f"{k} set{'s' * (k > 1)}": stats.problems_needed(pilot, gain, k, most=most, simulations=200)
+                or f"more than {most}"
                 for k in (1, 4, 16)
             }
-            rows.append({"gain in points": 100 * gain, **needed, "power at 30 problems": stats.power(pilot, gain, 30, 16)})
+            rows.append(
+                {"gain in points": 100 * gain, **needed, "power at 30 problems": stats.power(pilot, gain, 30, 16)}
+            )
         except ValueError:
             continue  # the gain does not fit between the pilot's accuracy and 1
     return pd.DataFrame(rows)
@@ -43,36 +58,62 @@ def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
     """Grouped bars: accuracy of each method, one group a (explorer, synthesizer), 95% intervals over problems."""
     methods = ["Pass@1", f"Cons@{n_paths}", f"A2R@{n_paths}", f"Pass@{n_paths}"]
     pairs = list(
-        outcomes.loc[outcomes.method == f"A2R@{n_paths}", ["explorer", "synthesizer"]].drop_duplicates().itertuples(index=False, name=None)
+        outcomes.loc[outcomes.method == f"A2R@{n_paths}", ["explorer", "synthesizer"]]
+        .drop_duplicates()
+        .itertuples(index=False, name=None)
     )
     figure, axes = plt.subplots(figsize=(1.5 + 1.15 * len(pairs), 3.0))
     width = 0.8 / len(methods)
     for k, method in enumerate(methods):
         estimates = []
         for explorer, synthesizer in pairs:
-            mine = outcomes[(outcomes.method == method) & (outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
+            mine = outcomes[
+                (outcomes.method == method)
+                & (outcomes.explorer == explorer)
+                & outcomes.synthesizer.isin(["", synthesizer])
+            ]
             estimates.append(stats.interval(mine.groupby("problem_id").correct.mean()))
         x = np.arange(len(pairs)) + (k - 1.5) * width
         y = np.array([e.estimate for e in estimates])
         error = bars(estimates)
-        outline = {"edgecolor": "#555555", "linewidth": 0.8, "hatch": "////"} if method == methods[-1] else {"linewidth": 0}
+        outline = (
+            {"edgecolor": "#555555", "linewidth": 0.8, "hatch": "////"} if method == methods[-1] else {"linewidth": 0}
+        )
         axes.bar(
-            x, y, width * 0.92, yerr=error, label=method, color=colour(method), error_kw={"elinewidth": 0.9, "capsize": 1.8}, **outline
+            x,
+            y,
+            width * 0.92,
+            yerr=error,
+            label=method,
+            color=colour(method),
+            error_kw={"elinewidth": 0.9, "capsize": 1.8},
+            **outline,
         )
     axes.set_xticks(range(len(pairs)), [e if e == s else f"{e}\n→ {s}" for e, s in pairs])
-    axes.set(ylabel="accuracy", ylim=(0, 1), xlabel="explorer = synthesizer" if all(e == s for e, s in pairs) else "explorer → synthesizer")
+    axes.set(
+        ylabel="accuracy",
+        ylim=(0, 1),
+        xlabel="explorer = synthesizer" if all(e == s for e, s in pairs) else "explorer → synthesizer",
+    )
     axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handlelength=1.4)
     return figure
 
 
 def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int) -> Figure:
-    """A2R@N − Cons@N in points by a problem attribute (`groups`: problem_id -> group), one line a model, with intervals."""
+    """A2R@N − Cons@N in points by a problem attribute (`groups`: problem_id -> group), one line a model, with
+    intervals."""
     figure, axes = plt.subplots(figsize=(5.8, 3.0))
     a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
-    pairs = list(outcomes.loc[outcomes.method == a2r, ["explorer", "synthesizer"]].drop_duplicates().itertuples(index=False, name=None))
+    pairs = list(
+        outcomes.loc[outcomes.method == a2r, ["explorer", "synthesizer"]]
+        .drop_duplicates()
+        .itertuples(index=False, name=None)
+    )
     colours, levels = sns.color_palette("flare", len(pairs)), sorted(groups.unique())
     for k, (explorer, synthesizer) in enumerate(pairs):
-        wide = stats.per_problem(outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])])
+        wide = stats.per_problem(
+            outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
+        )
         gain = 100 * (wide[a2r] - wide[cons])
         members = groups.loc[wide.index.get_level_values("problem_id")].to_numpy()
         estimates = [stats.interval(gain[members == level]) for level in levels]
@@ -99,9 +140,14 @@ def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int)
 
 
 def accuracy_by_state(outcomes: pd.DataFrame, n_paths: int) -> Figure:
-    """A2R@N and Cons@N by explorer state, one panel a model; intervals over problems, number of sets below each state."""
+    """A2R@N and Cons@N by explorer state, one panel a model; intervals over problems, number of sets below each
+    state."""
     a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
-    pairs = list(outcomes.loc[outcomes.method == a2r, ["explorer", "synthesizer"]].drop_duplicates().itertuples(index=False, name=None))
+    pairs = list(
+        outcomes.loc[outcomes.method == a2r, ["explorer", "synthesizer"]]
+        .drop_duplicates()
+        .itertuples(index=False, name=None)
+    )
     figure, panels = plt.subplots(1, len(pairs), figsize=(2.5 * len(pairs) + 0.4, 2.9), sharey=True, squeeze=False)
     for axes, (explorer, synthesizer) in zip(panels[0], pairs, strict=True):
         mine = outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]

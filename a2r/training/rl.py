@@ -29,7 +29,8 @@ from a2r.pipeline import cut_sets, explore, synthesize, synthesizer_asks
 from a2r.problems import read, spaced
 from a2r.profiles import ROOT, Benchmark, Model, Profile, build
 
-WORK = ROOT / "runs" / "rl"  # profiles of users' own models; in `checkpoints` those of trainings, by the folder of their model
+# profiles of users' own models; in `checkpoints` those of trainings, by the folder of their model
+WORK = ROOT / "runs" / "rl"
 SILENT_STEPS = 5  # steps in a row without any group that has right and wrong outputs: nothing can be learnt
 STATES = ("none", "some", "all")  # of a set's references that are right
 CURVES = {  # ours -> TRL's, of training and (with "held-out" before it) of the held-out sets
@@ -48,10 +49,11 @@ HELD_OUT = {"held-out A2R": "eval_reward", "held-out length": "eval_completions/
 class Recipe:
     """How a synthesizer is trained: `rl` in a profile, whose `name` is the profile's name for the model that comes out.
 
-    A step is one batch of `prompts` x `generations` rollouts, learnt from in `updates` parts, one gradient step each: 1 is
-    on-policy, with more all parts but the first are off-policy. `problems` is a benchmark of training problems, of which
-    `held_out` serve for the curve alone. Of the sets those are trained on that the synthesizer gets right in some but not all
-    of `screen` outputs (0: no screening), in the shares `mix` by how many of their references are right (empty: as they come).
+    A step is one batch of `prompts` x `generations` rollouts, learnt from in `updates` parts, one gradient step each: 1
+    is on-policy, with more all parts but the first are off-policy. `problems` is a benchmark of training problems, of
+    which `held_out` serve for the curve alone. Of the sets those are trained on that the synthesizer gets right in some
+    but not all of `screen` outputs (0: no screening), in the shares `mix` by how many of their references are right
+    (empty: as they come).
     """
 
     name: str
@@ -80,12 +82,15 @@ class Recipe:
 
 
 def of(lab: Profile, **changes) -> Recipe:
-    """The profile's recipe, with other values for some of its keys. UserError where it has none or a value does not fit."""
+    """The profile's recipe, with other values for some of its keys. UserError where it has none or a value does not
+    fit."""
     if not lab.rl:
         raise UserError(f"profile '{lab.name}' has no recipe 'rl'; see a2r/profiles/nano.yaml for the form.")
     recipe = build(Recipe, {**lab.rl, **changes}, f"'rl' of profile '{lab.name}'")
     if not set(recipe.mix) <= set(STATES) or (recipe.mix and not sum(recipe.mix.values()) > 0):
-        raise UserError(f"'rl' of profile '{lab.name}' gives {recipe.mix} as its mix; give shares of {', '.join(STATES)}.")
+        raise UserError(
+            f"'rl' of profile '{lab.name}' gives {recipe.mix} as its mix; give shares of {', '.join(STATES)}."
+        )
     if recipe.prompts % recipe.updates:
         raise UserError(f"{recipe.updates} updates cannot share {recipe.prompts} prompts alike; choose a divisor.")
     for name in (recipe.name, recipe.synthesizer, *recipe.explorers):
@@ -106,7 +111,8 @@ def refuse_leaks(training: pd.DataFrame, lab: Profile) -> None:
         for problem in training.itertuples():
             if (same := known.get(words(problem.question))) is not None:
                 raise UserError(
-                    f"training problem '{problem.problem_id}' is problem '{same}' of {benchmark.name}, which is reported; "
+                    f"training problem '{problem.problem_id}' is problem '{same}' of {benchmark.name}, which is "
+                    "reported; "
                     "take it out of the training problems."
                 )
 
@@ -114,41 +120,63 @@ def refuse_leaks(training: pd.DataFrame, lab: Profile) -> None:
 def training_sets(lab: Profile, recipe: Recipe) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Sets to train on and held-out sets, one row each: prompt (chat messages), gold, state, problem_id, set, explorer.
 
-    The explorers' paths on the training problems, and the outputs of the screening, are read from the store or sampled. The
-    sets to train on are all that pass it, shuffled, or as many as the recipe's mix allows; the held-out ones are as they
-    come, one a problem and explorer. Raises UserError for a leaked problem, where no set passes, or none of a state in the mix.
+    The explorers' paths on the training problems, and the outputs of the screening, are read from the store or sampled.
+    The sets to train on are all that pass it, shuffled, or as many as the recipe's mix allows; the held-out ones are as
+    they come, one a problem and explorer. Raises UserError for a leaked problem, where no set passes, or none of a
+    state in the mix.
     """
     problems = spaced(read(Benchmark(**recipe.problems)), recipe.n_problems)
     refuse_leaks(problems, lab)
     kept = problems.problem_id.sample(min(recipe.held_out, len(problems) - 1), random_state=0)
     lab = lab.with_(n_sets=recipe.n_sets)
-    table = pd.concat([explorer_sets(lab, recipe, explorer, problems, kept) for explorer in recipe.explorers], ignore_index=True)
+    table = pd.concat(
+        [explorer_sets(lab, recipe, explorer, problems, kept) for explorer in recipe.explorers], ignore_index=True
+    )
     held_out = table[table.problem_id.isin(kept) & (table.set == 0)].reset_index(drop=True)
     table = table[~table.problem_id.isin(kept) & table.passed]
     if table.empty:
         raise UserError(
-            f"{recipe.synthesizer} gets every set of the training problems always or never right in {recipe.screen} outputs: "
+            f"{recipe.synthesizer} gets every set of the training problems always or never right in "
+            f"{recipe.screen} outputs: "
             "there is nothing to learn; take other problems or another temperature."
         )
     if recipe.mix:
         have = table.state.value_counts()
         if lacking := [state for state, share in recipe.mix.items() if share and state not in have]:
-            raise UserError(f"no set of the training problems has {lacking[0]} of its references right; sample more or change the mix.")
+            raise UserError(
+                f"no set of the training problems has {lacking[0]} of its references right; "
+                "sample more or change the mix."
+            )
         size = min(have[state] / share for state, share in recipe.mix.items() if share)
-        parts = [table[table.state == s].sample(int(size * share), random_state=recipe.seed) for s, share in recipe.mix.items() if share]
+        parts = [
+            table[table.state == s].sample(int(size * share), random_state=recipe.seed)
+            for s, share in recipe.mix.items()
+            if share
+        ]
         table = pd.concat(parts)
     return table.sample(frac=1, random_state=recipe.seed, ignore_index=True), held_out
 
 
-def explorer_sets(lab: Profile, recipe: Recipe, explorer: str, problems: pd.DataFrame, unscreened: pd.Series) -> pd.DataFrame:
+def explorer_sets(
+    lab: Profile, recipe: Recipe, explorer: str, problems: pd.DataFrame, unscreened: pd.Series
+) -> pd.DataFrame:
     """Every set of one explorer as `training_sets` has them, with `passed`: whether it passed the screening."""
     pool = grade(explore(lab, explorer, problems, lab.n_paths * lab.n_sets), problems)
     right = cut_sets(pool, lab.n_paths, lab.n_sets).groupby(["problem_id", "set"]).correct.mean()
     gold = problems.set_index("problem_id").answer
     rows = [
         {
-            **{"prompt": list(ask.messages), "gold": gold[ask.problem_id], "problem_id": ask.problem_id, "set": ask.set},
-            **{"explorer": explorer, "state": {0.0: "none", 1.0: "all"}.get(right[ask.problem_id, ask.set], "some"), "passed": True},
+            **{
+                "prompt": list(ask.messages),
+                "gold": gold[ask.problem_id],
+                "problem_id": ask.problem_id,
+                "set": ask.set,
+            },
+            **{
+                "explorer": explorer,
+                "state": {0.0: "none", 1.0: "all"}.get(right[ask.problem_id, ask.set], "some"),
+                "passed": True,
+            },
         }
         for ask in synthesizer_asks(lab, problems, pool)
     ]
@@ -156,7 +184,9 @@ def explorer_sets(lab: Profile, recipe: Recipe, explorer: str, problems: pd.Data
     if recipe.screen:
         screening = lab.with_(n_syntheses=recipe.screen, synthesizer_temperature=recipe.temperature)
         seen = problems[~problems.problem_id.isin(unscreened)]
-        graded = grade(synthesize(screening, recipe.synthesizer, seen, pool[pool.problem_id.isin(seen.problem_id)]), problems)
+        graded = grade(
+            synthesize(screening, recipe.synthesizer, seen, pool[pool.problem_id.isin(seen.problem_id)]), problems
+        )
         share = graded.groupby(["problem_id", "set"]).correct.mean()
         passed = share.index[(share > 0) & (share < 1)]
         table["passed"] = pd.MultiIndex.from_frame(table[["problem_id", "set"]]).isin(passed)
@@ -172,17 +202,22 @@ def reward(completions: list, gold: list[str], **_) -> list[float]:
 
 def check_lengths(sets: pd.DataFrame, tokenizer, context: int, recipe: Recipe, template: dict) -> None:
     """UserError if a prompt and a longest output do not fit the context: nothing is cut in silence."""
-    longest = max(len(tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False, **template)) for p in sets.prompt)
+    longest = max(
+        len(tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False, **template))
+        for p in sets.prompt
+    )
     if longest + recipe.max_tokens > context:
         raise UserError(
-            f"the longest prompt has {longest} tokens and an output up to {recipe.max_tokens}, but the context of {recipe.synthesizer} "
+            f"the longest prompt has {longest} tokens and an output up to {recipe.max_tokens}, but the context of "
+            f"{recipe.synthesizer} "
             f"is {context}; lower max_tokens or n_paths."
         )
 
 
 class Rollouts:
-    """TRL's `rollout_func` over this repository's engine, which computes a group's prompt once: with it a step of the nano recipe takes
-    9 s instead of 12. Only for one process without vLLM."""
+    """TRL's `rollout_func` over this repository's engine, which computes a group's prompt once: with it a step of the
+    nano recipe takes 9 s instead of 12. Only for one process without vLLM.
+    """
 
     def __init__(self, model: Model, recipe: Recipe):
         from a2r.engines.local import TransformersEngine
@@ -195,11 +230,14 @@ class Rollouts:
         import torch
 
         self.engine.model.load_state_dict(trainer.model.state_dict())
-        groups = [list(members) for _, members in itertools.groupby(range(len(prompts)), key=lambda i: json.dumps(prompts[i]))]
+        groups = [
+            list(members) for _, members in itertools.groupby(range(len(prompts)), key=lambda i: json.dumps(prompts[i]))
+        ]
         # from torch's generator, whose state is in every checkpoint, so that a resumed training draws on
         seeds = torch.randint(2**62, (len(prompts),)).tolist()
         requests = [
-            Request(str(m[0]), tuple(prompts[m[0]]), self.sampling, tuple(m), tuple(seeds[i] for i in m), self.template) for m in groups
+            Request(str(m[0]), tuple(prompts[m[0]]), self.sampling, tuple(m), tuple(seeds[i] for i in m), self.template)
+            for m in groups
         ]
         rows = {row.index: row for row, _ in self.engine.finished(requests)}
         return {
@@ -212,12 +250,19 @@ class Rollouts:
 def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame, work: Path):
     """Train the recipe's synthesizer on `sets`; returns TRL's trainer and the record of the training.
 
-    Checkpoints are in `work`, and the same call goes on from the newest. Raises UserError for lengths that do not fit, for
-    checkpoints of another recipe, and for a reward that stays constant.
+    Checkpoints are in `work`, and the same call goes on from the newest. Raises UserError for lengths that do not fit,
+    for checkpoints of another recipe, and for a reward that stays constant.
     """
     import torch  # here, as the rest of what trains: the notebooks that only read records start without it
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        PrinterCallback,
+        ProgressCallback,
+        TrainerCallback,
+        TrainerState,
+    )
     from transformers.trainer_utils import get_last_checkpoint
 
     try:
@@ -236,7 +281,8 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
                 self.silent = self.silent + 1 if logs["frac_reward_zero_std"] == 1 else 0
                 if self.silent >= SILENT_STEPS * recipe.updates:
                     raise UserError(
-                        f"for {SILENT_STEPS} steps all outputs of each prompt had the same reward (mean {logs['reward']:.2f}): "
+                        f"for {SILENT_STEPS} steps all outputs of each prompt had the same reward (mean "
+                        f"{logs['reward']:.2f}): "
                         "there is nothing to learn; change the mix, the temperature or max_tokens."
                     )
 
@@ -244,9 +290,13 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
         """The progress bar, with the newest values beside it in place of a line for each."""
 
         def on_log(self, args, state, control, logs=None, **_):
-            shown = {ours: float(logs[theirs]) for ours, theirs in (CURVES | HELD_OUT).items() if theirs in (logs or {})}
+            shown = {
+                ours: float(logs[theirs]) for ours, theirs in (CURVES | HELD_OUT).items() if theirs in (logs or {})
+            }
             if self.training_bar is not None and shown:
-                self.training_bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items() if k in ("reward", "entropy", "held-out A2R")})
+                self.training_bar.set_postfix(
+                    {k: f"{v:.3g}" for k, v in shown.items() if k in ("reward", "entropy", "held-out A2R")}
+                )
 
         def on_prediction_step(self, *_, **__):
             """No bar for the held-out sets."""
@@ -258,7 +308,10 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     state = TrainerState.load_from_json(f"{last}/trainer_state.json") if last else None
     if state and state.global_step > recipe.steps * recipe.updates:
         done = state.global_step // recipe.updates
-        raise UserError(f"{work} holds checkpoints of {done} steps and {recipe.steps} are asked for; remove the folder, or ask for more.")
+        raise UserError(
+            f"{work} holds checkpoints of {done} steps and {recipe.steps} are asked for; "
+            "remove the folder, or ask for more."
+        )
     finished = state if state and state.global_step == recipe.steps * recipe.updates else None
     path, revision = (last, None) if finished else (model.location, model.revision)
     policy = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32)
@@ -270,13 +323,40 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     parts = max(1, rollouts // (micro * devices))
     settings = {
         **{"output_dir": str(work), "seed": recipe.seed, "max_steps": recipe.steps * recipe.updates},
-        **{"save_steps": recipe.save_steps * recipe.updates, "save_total_limit": 2, "logging_steps": 1, "report_to": "none"},
-        **{"learning_rate": recipe.learning_rate, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5 * recipe.updates},
-        **{"per_device_train_batch_size": micro, "gradient_accumulation_steps": parts, "steps_per_generation": parts * recipe.updates},
-        **{"num_generations": recipe.generations, "temperature": recipe.temperature, "max_completion_length": recipe.max_tokens},
-        **{"loss_type": "dapo", "beta": 0.0, "epsilon": recipe.epsilon, "epsilon_high": recipe.epsilon_high, "num_iterations": 1},
+        **{
+            "save_steps": recipe.save_steps * recipe.updates,
+            "save_total_limit": 2,
+            "logging_steps": 1,
+            "report_to": "none",
+        },
+        **{
+            "learning_rate": recipe.learning_rate,
+            "lr_scheduler_type": "constant_with_warmup",
+            "warmup_steps": 5 * recipe.updates,
+        },
+        **{
+            "per_device_train_batch_size": micro,
+            "gradient_accumulation_steps": parts,
+            "steps_per_generation": parts * recipe.updates,
+        },
+        **{
+            "num_generations": recipe.generations,
+            "temperature": recipe.temperature,
+            "max_completion_length": recipe.max_tokens,
+        },
+        **{
+            "loss_type": "dapo",
+            "beta": 0.0,
+            "epsilon": recipe.epsilon,
+            "epsilon_high": recipe.epsilon_high,
+            "num_iterations": 1,
+        },
         **{"mask_truncated_completions": True, "max_grad_norm": 1.0, "gradient_checkpointing": False},
-        **{"use_cpu": not torch.cuda.is_available(), "bf16": torch.cuda.is_available(), "chat_template_kwargs": model.template},
+        **{
+            "use_cpu": not torch.cuda.is_available(),
+            "bf16": torch.cuda.is_available(),
+            "chat_template_kwargs": model.template,
+        },
         **{"eval_strategy": "steps" if len(held_out) else "no", "eval_steps": recipe.eval_steps * recipe.updates},
         **{"eval_on_start": len(held_out) > 0, "num_generations_eval": 1},
         "per_device_eval_batch_size": recipe.micro_batch or len(held_out) or 1,
@@ -304,26 +384,40 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
         "sets": {"count": len(sets), **sets.state.value_counts().to_dict(), "held out": len(held_out)},
         "seconds": round(time.monotonic() - started, 1),
         "curve": curve((finished or trainer.state).log_history, recipe.updates),
-        "made": {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "torch": torch.__version__, "trl": version("trl")},
+        "made": {
+            "date": time.strftime("%Y-%m-%d"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "trl": version("trl"),
+        },
     }
     return trainer, record
 
 
 def same_training(work: Path, recipe: Recipe) -> None:
-    """Note the recipe beside its checkpoints; UserError if those that are there come from another one (more steps are the same)."""
-    note, mine = work / "recipe.json", {k: v for k, v in asdict(recipe).items() if k not in ("steps", "save_steps", "eval_steps")}
+    """Note the recipe beside its checkpoints; UserError if those that are there come from another one (more steps are
+    the same)."""
+    note, mine = (
+        work / "recipe.json",
+        {k: v for k, v in asdict(recipe).items() if k not in ("steps", "save_steps", "eval_steps")},
+    )
     if note.exists() and (theirs := json.loads(note.read_text())) != json.loads(json.dumps(mine)):
         other = ", ".join(k for k in mine if theirs.get(k) != json.loads(json.dumps(mine[k])))
-        raise UserError(f"{work} holds checkpoints of a training that differs in {other}; remove it, or train into another folder (--out).")
+        raise UserError(
+            f"{work} holds checkpoints of a training that differs in {other}; "
+            "remove it, or train into another folder (--out)."
+        )
     work.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(mine, indent=1) + "\n")
 
 
 def curve(log: list[dict], updates: int = 1) -> list[dict]:
-    """TRL's log as one row a step (of `updates` gradient steps: their mean); `CURVES`, and `HELD_OUT` where it was measured."""
+    """TRL's log as one row a step (of `updates` gradient steps: their mean); `CURVES`, and `HELD_OUT` where it was
+    measured."""
     rows: dict[int, dict[str, list[float]]] = {}
     for entry in log:
-        # a step's first update is 1, 1 + updates, ...; held-out sets are scored after a step's last, and before the first
+        # a step's first update is 1, 1 + updates, ...; held-out sets are scored after a step's last, and before the
+        # first
         step = -(-entry["step"] // updates)
         for ours, theirs in (CURVES | HELD_OUT).items():
             if theirs in entry:
@@ -383,8 +477,8 @@ pipeline_tag: text-generation
 ---
 # {r["name"]}
 
-{record["from"]["name"]} (revision {record["from"]["revision"]}) after RL as the synthesizer of A2R, by `a2r train-synthesizer`: GRPO with
-DAPO's loss on TRL {record["made"]["trl"]}, binary correctness reward, no KL term.
+{record["from"]["name"]} (revision {record["from"]["revision"]}) after RL as the synthesizer of A2R,
+by `a2r train-synthesizer`: GRPO with DAPO's loss on TRL {record["made"]["trl"]}, binary correctness reward, no KL term.
 
 | | |
 |---|---|
