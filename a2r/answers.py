@@ -8,6 +8,7 @@ works in main threads alone, and sympy can hang inside one long C call that no s
 """
 
 import faulthandler
+import hashlib
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ import threading
 from collections import deque
 from contextlib import suppress
 from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -207,10 +210,25 @@ def is_integer(key: str) -> bool:
     return key.removeprefix("-").isdecimal() and key.isascii()
 
 
+@lru_cache(maxsize=1)
+def version() -> str:
+    """What a verdict depends on besides the two answers: this file and math-verify."""
+    return hashlib.sha256(Path(__file__).read_bytes() + metadata.version("math-verify").encode()).hexdigest()[:12]
+
+
+_undecided: set[tuple[str, str]] = set()  # keys
+
+
+def decided(gold: str, prediction: str | None) -> bool:
+    """Whether `equivalent` had a verdict on the two; if not, a less busy machine may have one."""
+    return not _undecided or prediction is None or (canonical(gold), canonical(prediction)) not in _undecided
+
+
 @lru_cache(maxsize=1 << 17)
 def _math_equal(gold: str, prediction: str) -> bool:
     reply = _worker.ask(gold, prediction)
     if reply not in ("true", "false"):
+        _undecided.add((gold, prediction))
         log.warning(
             "Comparing %r with %r gave no verdict (%s); it counts as different.",
             gold,

@@ -150,13 +150,13 @@ def keep_store(args: argparse.Namespace) -> int:
         else:
             if args.action == "show":
                 print(store.contents().to_string(index=False, float_format="%.2f"))
-            parts = store.parts()
-            damaged = sorted(folder.glob("*.damaged"))
-            size = sum(size for _, _, size in parts) / 1e6
-            print(
-                f"{folder}: {len(parts)} part files, {size:.1f} MB, {sum(map(len, parts.values())):,} samples, "
-                f"{len(damaged)} damaged files"
+            count = store.verify() if args.action == "verify" else len(store.read())
+            sizes, damaged = (
+                [part.stat().st_size for part in folder.glob("*.parquet")],
+                sorted(folder.glob("*.damaged")),
             )
+            size = f"{len(sizes)} part files, {sum(sizes) / 1e6:.1f} MB"
+            print(f"{folder}: {size}, {count:,} samples, {len(damaged)} damaged files")
             for file in damaged:
                 print(f"damaged: {file} (its samples are asked for again; remove it when it is of no use any more)")
             return int(args.action == "verify" and bool(damaged))

@@ -1,7 +1,8 @@
 """The store of samples: append-only Parquet parts in one folder, readable by any Parquet reader.
 
 Each writer makes its own files, written to a temporary name and renamed, so processes and machines
-never share one and a crash loses at most the samples of the last few seconds.
+never share one and a crash loses at most the samples of the last few seconds. Who reads pays for what it asks: the
+frames that the store gives have every column in memory but `text`, which is read where it is looked at.
 """
 
 import logging
@@ -9,19 +10,28 @@ import os
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from a2r.errors import UserError
+from a2r.lazy import Lazy
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 ABANDONED_SECONDS = 3600.0  # a temporary file this old has no writer any more
+GROUP_BYTES = 8 << 20  # of text in a row group, the least that is read of a part
+SMALL_BYTES, MANY = 8 << 20, 64  # so many parts that are smaller than this are put into one while samples come
 
 # One row a generated text. Nothing that can be recomputed is here: the thinking split, the extracted
 # answer and its correctness are derived from `text`.
@@ -62,10 +72,9 @@ SCHEMA = pa.schema(
 # Columns in which a value may be missing, and which parts written before they were thought of lack; they read as null.
 OPTIONAL: frozenset[str] = frozenset({"logprob_mean", "logprob_tail", "logprob_lowest"})
 
-# What this process has read, by folder: part files never change, so a study that asks fifty times reads each of them
-# once.
-_READ: dict[Path, dict[tuple, pd.DataFrame]] = {}
-_WHOLE: dict[Path, tuple[list[tuple], pd.DataFrame]] = {}
+CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 
 
 class Store:
@@ -118,14 +127,16 @@ class Store:
     def flush(self) -> None:
         """Write what has been added since the last flush as a part of its own."""
         with self._lock:
-            if self._buffer:
-                self._timer.cancel()
-                self._write(pa.Table.from_pylist(self._buffer, schema=SCHEMA))
-                self._buffer = []
+            if not self._buffer:
+                return
+            self._timer.cancel()
+            self._write([pa.Table.from_pylist(self._buffer, schema=SCHEMA)])
+            self._buffer = []
+        self._tidy()
 
-    def _write(self, table: pa.Table) -> None:
+    def _write(self, tables: Iterable[pa.Table]) -> None:
         try:
-            write_part(table, self.folder / f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet")
+            write_part(tables, self.folder / new_name())
         except OSError as error:
             raise UserError(
                 f"the store {self.folder} took no more samples ({error.strerror}); make room and run again: "
@@ -133,138 +144,332 @@ class Store:
             ) from error
 
     def read(self) -> pd.DataFrame:
-        """All samples, one row an id; where an id was asked for again after a failure, the row that succeeded."""
-        self.flush()
-        parts = self.parts()
-        before, frame = _WHOLE.get(self.folder, (None, None))
-        if before != list(parts):
-            _READ[self.folder] = parts
-            frame = pd.concat(parts.values(), ignore_index=True) if parts else SCHEMA.empty_table().to_pandas()
-            frame = frame.sort_values("error", key=lambda e: e != "", kind="stable").drop_duplicates("id")
-            frame = frame.set_index(frame.id.to_numpy(object))  # plain text: looked up often
-            _WHOLE[self.folder] = (list(parts), frame)
-        return frame.copy(deep=False)
+        """All samples, one row an id; where an id was asked for again after a failure, the row that succeeded first.
 
-    def parts(self) -> dict[tuple, pd.DataFrame]:
-        """The sound part files as (name, time of change, bytes) -> samples; damaged ones are set aside."""
-        parts, read, complete = {}, _READ.setdefault(self.folder, {}), False
-        while not complete:
-            complete = True
-            for part in sorted(self.folder.glob("*.parquet")):
-                try:
-                    stat = part.stat()
-                    stamp = (part.name, stat.st_mtime_ns, stat.st_size)
-                    parts[stamp] = read[stamp] = read[stamp] if stamp in read else read_part(part)
-                except FileNotFoundError:
-                    complete, parts = False, {}  # another process set it aside, or put it into a larger one: look again
-                except (pa.ArrowException, OSError, ValueError) as error:
-                    # the file may be sound: no permission, too many open files
-                    if isinstance(error, OSError) and error.errno:
-                        reason = error.strerror
-                        raise UserError(
-                            f"the part file {part} cannot be read ({reason}); make it readable and run again."
-                        ) from error
-                    self._set_aside(part, str(error).splitlines()[0])
-        return parts
-
-    def compact(self) -> tuple[int, int]:
-        """Put all parts into one; returns how many there were and how many samples they have. Safe beside other
-        processes.
-
-        The old parts go only when the new one is on disk. Every row is kept but those that are in there twice.
+        Their texts are read when they are looked at (`lazy.Lazy`).
         """
         self.flush()
-        parts = self.parts()
-        if len(parts) > 1:
-            frame = pd.concat(parts.values(), ignore_index=True).drop_duplicates(["id", "error", "time"])
-            self._write(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False))
-            for name, *_ in parts:
-                with suppress(FileNotFoundError):
-                    (self.folder / name).unlink()
+        return reader(self.folder).samples()
+
+    def _tidy(self) -> None:
+        """Put small parts into one where there are many, whoever wrote them; the next flush does it if this one cannot.
+
+        Another process may do the same at the same moment: then rows are there twice until the next time, none is lost.
+        """
+        with suppress(FileNotFoundError, UserError):
+            small = [part for part in self.folder.glob("*.parquet") if part.stat().st_size < SMALL_BYTES]
+            if len(small) < MANY:
+                return
+            with suppress(Gone):
+                self._put_together([Part(part) for part in sorted(small)])
+
+    def _put_together(self, parts: "list[Part]") -> None:
+        """Write the rows of `parts`, each once, as a new part, and only when that is on disk remove theirs."""
+        self._write(whole(parts, located(parts).drop_duplicates(["id", "error", "time"])))
+        for part in parts:
+            with suppress(FileNotFoundError):
+                part.path.unlink()
+
+    def compact(self) -> tuple[int, int]:
+        """Put all parts into one; returns how many there were and how many samples they have.
+
+        Safe beside other processes: the old parts go only when the new one is on disk. Every row is kept but those
+        that are in there twice.
+        """
+        self.flush()
+        parts = self._undisturbed(lambda parts: len(parts) > 1 and self._put_together(parts))
         for partial in self.folder.glob(".*.tmp"):  # of writers that were killed
             if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
                 partial.unlink()
         return len(parts), len(self.read())
 
+    def _undisturbed(self, work: Callable) -> "list[Part]":
+        """`work` on all sound parts, from the start again as long as one goes meanwhile; returns them."""
+        while True:
+            with suppress(Gone):
+                work(parts := reader(self.folder).look())
+                return parts
+
+    def verify(self) -> int:
+        """Read everything, so that every damaged part is set aside; returns how many samples the sound ones have."""
+        self.flush()
+        parts = self._undisturbed(
+            lambda parts: [part.group(number) for part in parts for number in range(len(part.sizes))]
+        )
+        return sum(len(part.table) for part in parts)
+
     def export(self, file: str | Path) -> int:
         """Write all samples to one Parquet file that another store can `bring_in`; returns how many."""
-        frame = self.read()
+        self.flush()
         try:
-            write_part(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), Path(file))
+            self._undisturbed(lambda parts: write_part(whole(parts, reader(self.folder).rows), Path(file)))
         except OSError as error:
             raise UserError(
                 f"the samples cannot be written to {file} ({error.strerror}); give a file in a folder with room."
             ) from error
-        return len(frame)
+        return len(reader(self.folder).rows)
 
     def bring_in(self, file: str | Path) -> tuple[int, int]:
-        """Take the samples of an exported file that are not here yet; returns how many those are, and how many the file
-        has.
+        """Take the samples of an exported file that are not here yet; returns how many are new, and how many it has.
 
         UserError, and nothing taken, for a file that is damaged or no export.
         """
+        known = self.read()
         try:
-            frame = read_part(Path(file))
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            parts = [Part(Path(file), ours=False)]
+            rows = located(parts)
+            new = rows[~rows.id.isin(known.index[known.error == ""])]
+            if len(new):
+                self._write(whole(parts, new))
+        except UserError:  # there is no room here
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
                 f"{file} is not a whole export of a store ({str(error).splitlines()[0]}); export it again."
             ) from error
-        known = self.read()
-        new = frame[~frame.id.isin(known.index[known.error == ""])]
-        if len(new):
-            self._write(pa.Table.from_pandas(new, schema=SCHEMA, preserve_index=False))
-        return len(new), len(frame)
+        return len(new), len(rows)
 
     def contents(self) -> pd.DataFrame:
-        """What is here, a row a model, role and benchmark: samples, failed ones, tokens in millions, megabytes of
-        text."""
+        """What is here, a row a model, role and benchmark: samples, failed ones, tokens in millions."""
         groups = self.read().groupby(["model", "revision", "role", "benchmark"], sort=True)
         return groups.agg(
             samples=("id", "size"),
             failed=("error", lambda e: int((e != "").sum())),
             prompt=("prompt_tokens", lambda t: t.sum() / 1e6),
             completion=("completion_tokens", lambda t: t.sum() / 1e6),
-            megabytes=("text", lambda t: t.str.len().sum() / 1e6),
         ).reset_index()
 
-    def _set_aside(self, part: Path, reason: str) -> None:
-        aside = part.with_suffix(".damaged")
+
+class Gone(Exception):
+    """A part is there no longer: put into a larger one by another process, or set aside for its damage."""
+
+
+class Part:
+    """A Parquet file of the store's form: every column but `text` in memory as `table`, the texts by row group.
+
+    Damage of a file that is `ours` sets it aside and raises Gone, as does its absence; UserError where it may be sound
+    but cannot be opened. Of any other file the error is left as it is: ArrowException, ValueError or OSError.
+    """
+
+    def __init__(self, path: Path, ours: bool = True):
+        self.path, self.ours = path, ours
+        with self._sound():
+            self.fragment = CHECKED.make_fragment(str(path), LocalFileSystem())
+            names = set(self.fragment.physical_schema.names)
+            if lacking := set(SCHEMA.names) - OPTIONAL - names:
+                raise pa.ArrowInvalid(f"it has no column '{min(lacking)}'")
+            if strange := names - set(SCHEMA.names):  # a damaged name must not pass for a column that lacks
+                raise pa.ArrowInvalid(f"it has a column '{min(strange)}', which samples do not have")
+            self.table = self.fragment.to_table(
+                schema=SCHEMA, columns=[name for name in SCHEMA.names if name != "text"]
+            )
+            _without_gaps(self.table)
+            self.sizes = np.array([group.num_rows for group in self.fragment.row_groups], int)
+
+    def group(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """A row group's samples, whole or these columns of them."""
+        with self._sound():
+            table = self.fragment.subset(row_group_ids=[number]).to_table(
+                schema=SCHEMA, columns=columns or SCHEMA.names
+            )
+            return _without_gaps(table)
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
         try:
-            part.rename(aside)
-        except FileNotFoundError:
-            return  # another process was faster
-        except OSError as error:
-            raise UserError(
-                f"the part file {part} is damaged ({reason}) and could not be renamed ({error.strerror}); remove it."
-            ) from error
-        log.warning(
-            "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again.",
-            part,
-            reason,
-            aside.name,
-        )
+            yield
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if not self.ours:
+                raise
+            if isinstance(error, FileNotFoundError):
+                raise Gone from error
+            if isinstance(error, OSError) and error.errno:  # the file may be sound: no permission, too many open files
+                reason = os.strerror(error.errno)
+                raise UserError(
+                    f"the part file {self.path} cannot be read ({reason}); make it readable and run again."
+                ) from error
+            set_aside(self.path, str(error).splitlines()[0])
+            raise Gone from error
 
 
-def read_part(part: Path) -> pd.DataFrame:
-    """The samples of a Parquet file of the store's form; ArrowException, ValueError or OSError for anything else."""
-    table = pq.read_table(part, schema=SCHEMA, page_checksum_verification=True)
-    if set(pq.read_schema(part).names) - set(SCHEMA.names):  # a damaged name must not pass for a column that lacks
-        raise pa.ArrowInvalid("it has other columns than samples have")
-    if any(table[name].null_count for name in SCHEMA.names if name not in OPTIONAL):
+def _without_gaps(table: pa.Table) -> pa.Table:
+    if any(table[name].null_count for name in table.column_names if name not in OPTIONAL):
         raise pa.ArrowInvalid("values are missing")
-    return table.to_pandas()
+    return table
 
 
-def write_part(table: pa.Table, part: Path) -> None:
-    """Write `table` so that `part` is there whole or not at all; OSError where it cannot be."""
-    partial = part.with_name(f".{part.name}.tmp")
+def set_aside(part: Path, reason: str) -> None:
+    """Rename a damaged part, so that nobody reads it again, and say so."""
+    aside = part.with_suffix(".damaged")
+    try:
+        part.rename(aside)
+    except FileNotFoundError:
+        return  # another process was faster
+    except OSError as error:
+        raise UserError(
+            f"the part file {part} is damaged ({reason}) and could not be renamed ({error.strerror}); remove it."
+        ) from error
+    log.warning(
+        "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again.",
+        part,
+        reason,
+        aside.name,
+    )
+
+
+def new_name() -> str:
+    """A file name that no other process and no other moment gives; in the order of time."""
+    return f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
+
+
+def located(parts: list[Part]) -> pd.DataFrame:
+    """The rows of some parts without their texts, and where those lie: number of the `part`, row `group`, `row`."""
+    small = pa.schema([field for field in SCHEMA if field.name != "text"])
+    frame = pa.concat_tables([small.empty_table(), *(part.table for part in parts)]).to_pandas()
+    sizes = np.concatenate([[], *(part.sizes for part in parts)]).astype(int)
+    starts = np.cumsum(sizes) - sizes
+    return frame.assign(
+        part=np.repeat(np.arange(len(parts)), [len(part.table) for part in parts]),
+        group=np.repeat(np.concatenate([[], *(np.arange(len(part.sizes)) for part in parts)]), sizes).astype(int),
+        row=np.arange(len(frame)) - np.repeat(starts, sizes),
+    )
+
+
+def by_group(rows: pd.DataFrame) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(part, group, positions in `rows`) of each row group that located rows lie in, in the order of the disk."""
+    order = np.lexsort([rows[name].to_numpy() for name in ("row", "group", "part")])
+    part, group = rows.part.to_numpy()[order], rows.group.to_numpy()[order]
+    starts = np.flatnonzero(np.diff(part, prepend=-1) | np.diff(group, prepend=-1))
+    for start, positions in zip(starts, np.split(order, starts[1:]), strict=True):
+        yield part[start], group[start], positions
+
+
+class Reader:
+    """What this process has read of a folder: part files never change, and each is read once however often one asks."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.stamps: dict[tuple, Part] = {}  # by name, time of change and bytes
+        self.parts: list[Part] = []
+        self.rows = located([])  # one an id, which is the index
+        self.derived: dict[str, dict[Path, pd.DataFrame]] = {}
+
+    def look(self) -> list[Part]:
+        """Take in the parts that are there now; returns them."""
+        before, complete = list(self.stamps), False
+        while not complete:
+            found = {}
+            with suppress(FileNotFoundError, Gone):  # one went between listing and reading: look again
+                for path in sorted(self.folder.glob("*.parquet")):
+                    stat = path.stat()
+                    stamp = (path.name, stat.st_mtime_ns, stat.st_size)
+                    found[stamp] = self.stamps[stamp] = self.stamps.get(stamp) or Part(path)
+                complete = True
+        if list(found) != before:
+            self.stamps, self.parts = found, list(found.values())
+            # two processes may have asked for one id at a time: the first that succeeded, wherever it lies by now
+            rows = located(self.parts).sort_values("time", kind="stable")
+            rows = rows.sort_values("error", key=lambda e: e != "", kind="stable").drop_duplicates("id").sort_index()
+            self.rows = rows.set_index(rows.id.to_numpy(object))  # plain text: looked up often
+        return self.parts
+
+    def samples(self) -> pd.DataFrame:
+        """All samples, one row an id, their texts to be read when they are looked at."""
+        self.look()
+        return self.rows.assign(text=Lazy(self, self.rows.index.to_numpy()))[SCHEMA.names]
+
+    def texts(self, ids: np.ndarray) -> Iterator[tuple[int, str]]:
+        """(position in `ids`, text) in the order of the disk: each row group is read once.
+
+        A part that has gone meanwhile is looked for again; UserError where it was damaged, and the text with it.
+        """
+        left = np.arange(len(ids))
+        while len(left):
+            places = self.rows.index.get_indexer(ids[left])
+            if (places < 0).any():
+                lost = (places < 0).sum()
+                raise UserError(
+                    f"{lost} texts of the store {self.folder} are damaged; run again, and they are asked for again."
+                )
+            parts, rows, read = self.parts, self.rows[["part", "group", "row"]].take(places), np.zeros(len(left), bool)
+            with suppress(Gone):
+                for part, group, chosen in by_group(rows):
+                    texts = group_texts(parts[part], group).take(pa.array(rows.row.to_numpy()[chosen])).to_pylist()
+                    read[chosen] = True
+                    yield from zip(left[chosen], texts, strict=True)
+            left = left[~read]
+            if len(left):
+                self.look()
+
+    def kept(self, name: str) -> pd.DataFrame:
+        """What `keep` has kept under a name, in this process or another, but for what is damaged."""
+        before, frames = self.derived.get(name, {}), {}
+        for file in sorted((self.folder / f"_{name}").glob("*.parquet")):
+            with suppress(pa.ArrowException, OSError, ValueError):
+                frames[file] = (
+                    before[file] if file in before else pd.read_parquet(file, page_checksum_verification=True)
+                )
+        self.derived[name] = frames
+        return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame()
+
+    def keep(self, name: str, frame: pd.DataFrame) -> None:
+        """Keep what was derived from samples beside them. It may go at any time: who needs it derives it again."""
+        with suppress(OSError):  # who may only read derives each time
+            folder, old = self.folder / f"_{name}", []
+            folder.mkdir(exist_ok=True)
+            if len(list(folder.iterdir())) >= MANY:
+                frame, old = pd.concat([self.kept(name), frame], ignore_index=True), list(self.derived[name])
+            with appearing(folder / new_name()) as file:
+                frame.to_parquet(file, compression="zstd", write_page_checksum=True)
+            for file in old:
+                file.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=12)
+def group_texts(part: Part, group: int) -> pa.ChunkedArray:
+    """The texts of a row group; the last few are kept, as sets of paths lie side by side."""
+    return part.group(group, ["text"])["text"]
+
+
+@cache
+def reader(folder: Path) -> Reader:
+    """This process's reader of a folder."""
+    return Reader(folder)
+
+
+def whole(parts: list[Part], rows: pd.DataFrame) -> Iterator[pa.Table]:
+    """Located rows of some parts with their texts, as tables of a row group's size; never more than that in memory."""
+    tables, size = [], 0
+    for part, group, chosen in by_group(rows):
+        tables.append(parts[part].group(group).take(pa.array(rows.row.to_numpy()[chosen])))
+        size += tables[-1]["text"].nbytes
+        if size > GROUP_BYTES:
+            yield pa.concat_tables(tables)
+            tables, size = [], 0
+    if tables:
+        yield pa.concat_tables(tables)
+
+
+def write_part(tables: Iterable[pa.Table], part: Path) -> None:
+    """Write `tables` so that `part` is there whole or not at all; OSError where it cannot be."""
+    columns = [name for name in SCHEMA.names if name not in ("id", "text")]
+    options = dict(compression="zstd", write_page_checksum=True, use_dictionary=columns)
+    with appearing(part) as file, pq.ParquetWriter(file, SCHEMA, **options) as writer:
+        for table in tables:
+            writer.write_table(table, max(1, len(table) * GROUP_BYTES // max(1, table["text"].nbytes)))
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that gets its name when it is whole and on disk; nothing is left of it otherwise."""
+    partial = path.with_name(f".{path.name}.tmp")
     try:
         with partial.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.rename(part)
-    except OSError:
+        partial.rename(path)
+    except BaseException:
         with suppress(OSError):
             partial.unlink()
         raise

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from a2r.engines import Sampling
 from a2r.outcomes import rates
 from a2r.pipeline import cut_sets
 from a2r.profiles import Model
-from a2r.store import SCHEMA, Store
+from a2r.store import SCHEMA, Store, reader
 
 
 def road(lab, problems) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -248,6 +249,34 @@ def test_twenty_kills_change_nothing_in_the_tables(lab, problems, use, tmp_path)
 
     disturbed, whole = (table(replace(lab.with_(n_sets=20), store=lab.store + other)) for other in ("", "-other"))
     pd.testing.assert_frame_equal(disturbed, whole)
+
+
+def test_a_text_is_read_for_its_grade_once(lab, problems, use, monkeypatch):
+    """By this version of the grader, against this gold answer, whichever process asks: none is remembered here."""
+    grader, read = import_module("a2r.outcomes"), []  # `a2r.outcomes` is the function of that name
+    extract = grader.extract
+    monkeypatch.setattr(grader, "extract", lambda text: read.append(text) or extract(text))
+
+    def graded(by=problems) -> pd.DataFrame:
+        reader.cache_clear()
+        read.clear()
+        return grade(explore(replace(lab, engine="replay"), "a", problems, 2), by)
+
+    use()
+    explore(lab, "a", problems, 2)
+    first = graded()
+    assert len(read) == 6 and first.answer.notna().all() and first.correct.any()
+    pd.testing.assert_frame_equal(graded(), first)
+    assert not read, "kept"
+    other = graded(problems.assign(answer="-1"))
+    assert len(read) == 6 and not other.correct.any(), "another gold answer, another verdict"
+    monkeypatch.setattr("a2r.answers.version", lambda: "next")
+    pd.testing.assert_frame_equal(graded(), first)
+    assert len(read) == 6
+    for kept in lab.store_path.glob("_graded-next/*"):
+        kept.write_bytes(b"damaged")
+    pd.testing.assert_frame_equal(graded(), first)
+    assert len(read) == 6
 
 
 def test_failed_samples_are_kept_counted_and_asked_again(lab, problems, use):
