@@ -11,22 +11,28 @@ table = a2r.outcomes(problems, pool, a2r.read_prices(lab.prices), syntheses, n_p
 
 from a2r.errors import UserError
 from a2r.outcomes import collect, difficulty, grade, outcomes
-from a2r.pipeline import explore, synthesize
+from a2r.pipeline import cut_sets, explore, synthesize
 from a2r.prices import read_prices
 from a2r.problems import load_problems
 from a2r.profiles import load_profile
-from a2r.results.study import begin
+from a2r.results import figures, stats, tables
+from a2r.results.study import begin, read_outcomes
 
 __all__ = [
     "UserError",
     "begin",
     "collect",
+    "cut_sets",
     "difficulty",
     "explore",
+    "figures",
     "grade",
     "load_problems",
     "load_profile",
     "outcomes",
+    "read_outcomes",
     "read_prices",
+    "stats",
     "synthesize",
+    "tables",
 ]

@@ -126,10 +126,10 @@ def test_without_a_name_all_studies_run(ran):
 def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
     assert cli.main(["run", "--profile", "paper"]) == 0
     assert [study for study, _, _ in ran] == [
-        study for study in runner.available() if study not in ("nano", "rl", "stability")
+        study for study in runner.available() if study not in ("family", "rl", "stability")
     ]
     err = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in err] == ["nano", "rl", "stability"] and all(
+    assert [line.split(":")[0] for line in err] == ["family", "rl", "stability"] and all(
         ": left out, " in line for line in err
     )
     assert "Qwen3-8B-RL is not trained yet; run `a2r train-synthesizer" in err[1]

@@ -142,20 +142,33 @@ def test_values_of_another_type_are_refused(notebook, name, given, expected):
     assert str(refused.value) == f"parameter '{name}' of 01_small_study has to be {expected}."
 
 
-def test_a_study_has_three_names(notebook):
-    for name in ("small", "small_study", "01_small_study"):
+def test_a_study_has_two_names(notebook):
+    for name in ("small_study", "01_small_study"):
         assert find(name) == notebook
-    with pytest.raises(UserError, match="there is no study 'big'; choose small"):
+    with pytest.raises(UserError, match="there is no study 'big'; choose small_study"):
         find("big")
+
+
+def test_names_are_whole_and_two_notebooks_of_one_name_are_refused_with_both_paths(notebook, notebooks):
+    longer = write_notebook(notebooks, "01_small_study_mine")
+    assert runner.available() == {"small_study": notebook, "small_study_mine": longer}
+    twin = write_notebook(notebooks, "07_small_study")
+    with pytest.raises(UserError, match=f"{notebook} and {twin} are both the study 'small_study'"):
+        find("small_study_mine")
 
 
 def test_a_notebook_without_a_number_is_no_study(notebook, notebooks):
     write_notebook(notebooks, "draft")
-    assert runner.available() == {"small": notebook}
+    assert runner.available() == {"small_study": notebook}
 
 
 def test_nothing_is_executed_where_something_is_wrong(notebook, tmp_path):
-    for arguments in (("big",), ("small", "nanno"), ("small", "nano", {"n_path": 4}), ("small", "nano", {"seed": "x"})):
+    for arguments in (
+        ("big",),
+        ("small_study", "nanno"),
+        ("small_study", "nano", {"n_path": 4}),
+        ("small_study", "nano", {"seed": "x"}),
+    ):
         with pytest.raises(UserError):
             runner.run(*arguments)
     assert not runner.RUNS.exists()
@@ -172,7 +185,7 @@ def test_a_study_runs_with_its_parameters(notebooks, tmp_path, monkeypatch):
     committed = source.read_bytes()
     path = write_profile(tmp_path)
     monkeypatch.chdir(tmp_path)
-    executed = runner.run("small", "tiny.yaml", {"n_paths": "8", "models": "a,b", "sizes": "1,2"}, progress=False)
+    executed = runner.run("small_study", "tiny.yaml", {"n_paths": "8", "models": "a,b", "sizes": "1,2"}, progress=False)
     assert executed.parent == runner.RUNS and source.read_bytes() == committed
     assert executed.stem == "01_small_study__tiny__models=a,b_n_paths=8_sizes=1,2"
     printed = nbformat.read(executed, 4).cells[2].outputs[0].text
@@ -185,7 +198,7 @@ def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
         notebooks, "01_small_study", "print('before')", "raise ValueError('no such\\nthing')", "print('after')"
     )
     with pytest.raises(StudyFailed) as failed:
-        runner.run("small", str(write_profile(tmp_path)), progress=False)
+        runner.run("small_study", str(write_profile(tmp_path)), progress=False)
     executed = runner.RUNS / "01_small_study__tiny.ipynb"
     assert str(failed.value) == (
         "cell In [4] of 01_small_study.ipynb failed (ValueError: no such); "
@@ -205,7 +218,7 @@ def test_a_kernel_that_dies_is_said_so(notebooks, tmp_path):
     with pytest.raises(
         StudyFailed, match=r"the kernel of 01_small_study.ipynb died; the samples are kept, run it again to go on"
     ):
-        runner.run("small", str(write_profile(tmp_path)), progress=False)
+        runner.run("small_study", str(write_profile(tmp_path)), progress=False)
 
 
 # What is committed.

@@ -26,18 +26,21 @@ class StudyFailed(RuntimeError):
 
 
 def available() -> dict[str, Path]:
-    """Studies by name: notebooks/01_symmetric_baseline.ipynb is `symmetric`, and goes by `symmetric_baseline` too (see
-    `find`)."""
-    return {path.stem[3:].split("_")[0]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    """Studies by name: notebooks/01_symmetric.ipynb is `symmetric`. UserError where two notebooks have one name."""
+    studies: dict[str, Path] = {}
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        if first := studies.get(path.stem[3:]):
+            raise UserError(f"{first} and {path} are both the study '{path.stem[3:]}'; rename one of them.")
+        studies[path.stem[3:]] = path
+    return studies
 
 
 def find(study: str) -> Path:
-    """The notebook of a study, by its short or its full name. Raises UserError naming the studies there are."""
+    """The notebook of a study, by its name with or without the number. UserError naming the studies there are."""
     studies = available()
-    by_any = {**studies, **{p.stem[3:]: p for p in studies.values()}, **{p.stem: p for p in studies.values()}}
-    if study not in by_any:
-        raise UserError(f"there is no study '{study}'; choose {', '.join(studies)}.")
-    return by_any[study]
+    if notebook := {**studies, **{path.stem: path for path in studies.values()}}.get(study):
+        return notebook
+    raise UserError(f"there is no study '{study}'; choose {', '.join(studies)}.")
 
 
 def runnable(profile: str) -> list[str]:
@@ -47,7 +50,7 @@ def runnable(profile: str) -> list[str]:
     from a2r.training.nano import family
 
     chosen = list(available())
-    for study, read in (("nano", family.records), ("rl", rl.read_record), ("stability", stability.stored)):
+    for study, read in (("family", family.records), ("rl", rl.read_record), ("stability", stability.stored)):
         try:
             read(load_profile(profile, study))
         except UserError as reason:
