@@ -1,13 +1,31 @@
-"""Voting over the final answers of one set of explorer paths (self-consistency, Wang et al. 2022, arXiv 2203.11171).
+"""Free methods: what can be made of one set of explorer paths without generating more, each a function by name.
 
-A set's answers are a list of str, or None for a path without an answer. None does not vote.
+A set's answers are a list of str, or None for a path without an answer. None does not vote. A method takes a set's
+answers, in the order of their indices, and its scores (name -> one number a path, the higher the better), and returns
+a `Choice`. One's own takes eight lines, in a notebook's cell or anywhere else, and is then in every study that shows
+methods:
+
+    from a2r.methods import Choice, method, vote
+
+    @method("Last two")
+    def last_two(answers, scores):
+        "The vote of the last two paths: a method that nobody should use."
+        return Choice(vote(answers[-2:]))
+
+`outcomes.played` runs them over the sets of a pool, and bills each for what it used and nothing else.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from scipy.special import betainc
 
 from a2r.answers import canonical, equivalent, is_integer
 
 Answers = Sequence[str | None]
+Scores = Mapping[str, Sequence[float]]
 
 
 def ballot(answers: Answers) -> dict[str, list[int]]:
@@ -42,7 +60,8 @@ def vote(answers: Answers) -> list[str]:
 
 def majority(answers: Answers, gold: str) -> float:
     """Cons@N of one set: 1.0 if the winning answer is right, the share of right ones among tied winners, 0.0 if nobody
-    voted."""
+    voted.
+    """
     winners = vote(answers)
     return sum(equivalent(gold, winner) for winner in winners) / len(winners) if winners else 0.0
 
@@ -77,3 +96,147 @@ def explorer_state(correct: Sequence[bool], answers: Answers) -> str:
     if max(len(groups[name]) for name in right) < top:
         return "minority"
     return "tie" if any(len(groups[name]) == top for name in groups if name not in right) else "majority"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a method makes of a set.
+
+    `answers` has the winner, or several that are tied and share the score; empty is no answer. `waves` says how many
+    paths were drawn together, wave after wave in index order, where that is not the whole set at once: what was not
+    drawn is not paid. With `ask`, a synthesizer of that name reads the set, and its output is the answer. `best`: the
+    best of the answers counts.
+    """
+
+    answers: Sequence[str] = ()
+    waves: tuple[int, ...] | None = None
+    ask: str = ""
+    best: bool = False
+
+    def score(self, gold: str) -> float:
+        """0..1, the share of right answers among the winners; 0 without one."""
+        right = [equivalent(gold, answer) for answer in self.answers]
+        return float((max if self.best else _mean)(right or [False]))
+
+
+class Method(NamedTuple):
+    """A free method: its function, and the scores and synthesizers without which it is left out."""
+
+    choose: Callable[[Answers, Scores], Choice]
+    needs: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+
+
+METHODS: dict[str, Method] = {}
+
+
+def named(*names: str) -> dict[str, Method]:
+    """The registered methods of these names."""
+    return {name: METHODS[name] for name in names}
+
+
+def method(name: str, needs: tuple[str, ...] = (), asks: tuple[str, ...] = ()) -> Callable:
+    """Register the decorated function as a free method, in place of any of that name; see `Method`."""
+
+    def register(choose: Callable[[Answers, Scores], Choice]) -> Callable[[Answers, Scores], Choice]:
+        METHODS[name] = Method(choose, needs, asks)
+        return choose
+
+    return register
+
+
+@method("Cons")
+def cons(answers: Answers, scores: Scores) -> Choice:
+    """The vote of all paths (Wang et al. 2022, arXiv 2203.11171)."""
+    return Choice(vote(answers))
+
+
+@method("Oracle")
+def oracle(answers: Answers, scores: Scores) -> Choice:
+    """Any right path makes the set right: what a perfect selector would reach."""
+    return Choice(list(ballot(answers)), best=True)
+
+
+@method("Adaptive")
+def adaptive(answers: Answers, scores: Scores, threshold: float = 0.95) -> Choice:
+    """Adaptive consistency (Aggarwal et al. 2023, arXiv 2305.11860): path after path until the leader is safe.
+
+    Stops where P(p > 1/2) >= threshold, p ~ Beta(v1 + 1, v2 + 1) over the two largest groups' votes; then the vote.
+    """
+    drawn = len(answers)
+    for drawn in range(1, len(answers) + 1):
+        first, second = [*sorted(map(len, ballot(answers[:drawn]).values()), reverse=True), 0, 0][:2]
+        if first and 1 - betainc(first + 1, second + 1, 0.5) >= threshold:
+            break
+    return Choice(vote(answers[:drawn]), waves=(1,) * drawn)
+
+
+@method("Early stop")
+def early_stop(answers: Answers, scores: Scores, window: int = 4) -> Choice:
+    """Early stopping (Li et al. 2024, arXiv 2401.10480): window after window until one agrees; then the vote."""
+    waves: list[int] = []
+    while (drawn := sum(waves)) < len(answers):
+        waves.append(min(window, len(answers) - drawn))
+        latest = ballot(answers[drawn : drawn + window])
+        if len(latest) == 1 and len(*latest.values()) == window:
+            break
+    return Choice(vote(answers[: sum(waves)]), waves=tuple(waves))
+
+
+@method("Gate", asks=("synthesizer",))
+def gate(answers: Answers, scores: Scores, agree: float = 0.75) -> Choice:
+    """The vote where the largest group has at least `agree` of the set's paths, else the synthesis."""
+    return Choice(vote(answers)) if agreement(answers) >= agree else Choice(ask="synthesizer")
+
+
+@method("Route", asks=("synthesizer", "large"))
+def route(answers: Answers, scores: Scores, sure: float = 0.75, split: float = 0.5) -> Choice:
+    """Routing by agreement (Squeeze-Evolve, arXiv 2604.07725).
+
+    The vote where at least `sure` of the paths agree, the synthesizer where `split` of them do, else the large model.
+    """
+    share = agreement(answers)
+    return Choice(vote(answers)) if share >= sure else Choice(ask="synthesizer" if share >= split else "large")
+
+
+def weighted(answers: Answers, weights: Sequence[float]) -> list[str]:
+    """The answers whose paths' weights have the largest sum, as `vote`; paths without a weight (nan) do not vote."""
+    sums = {
+        name: sum(weights[i] for i in voters if weights[i] == weights[i]) for name, voters in ballot(answers).items()
+    }
+    return [
+        name for name, total in sums.items() if total > 0 and math.isclose(total, max(sums.values()), rel_tol=1e-12)
+    ]
+
+
+def best(answers: Answers, values: Sequence[float]) -> list[str]:
+    """Best-of-N, ties broken by the vote: the vote among the paths of the highest value that have an answer."""
+    known = [i for voters in ballot(answers).values() for i in voters if values[i] == values[i]]
+    top = max((values[i] for i in known), default=0.0)
+    return vote([answers[i] for i in known if values[i] == top])
+
+
+def agreement(answers: Answers) -> float:
+    """The share of a set's paths that are in its largest group, 0..1."""
+    return max(map(len, ballot(answers).values()), default=0) / max(1, len(answers))
+
+
+# Of the scores, those that are log-probabilities (per token, see engines.log_probs; "likelihood": by another model).
+# As weights they are geometric mean probabilities, so that a vote between 0 and 1 is what a path has; the others are
+# shares and counts as they are.
+LOGPROBS = ("mean", "tail", "lowest", "likelihood")
+SCORES = (*LOGPROBS, "chosen", "verified", "wins")
+
+for _name in SCORES:
+    method(f"Best by {_name}", needs=(_name,))(lambda answers, scores, name=_name: Choice(best(answers, scores[name])))
+for _name in (*LOGPROBS, "verified"):
+    _weight = math.exp if _name in LOGPROBS else float
+    method(f"Vote by {_name}", needs=(_name,))(
+        lambda answers, scores, name=_name, weight=_weight: Choice(
+            weighted(answers, [weight(s) for s in scores[name]]) or vote(answers)
+        )
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -6,13 +6,17 @@ path, then the synthesis), engine_seconds (all of it), flops, state (how many of
 would vote).
 """
 
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
 from a2r import answers
 from a2r.answers import decided, equivalent, extract
 from a2r.errors import UserError
-from a2r.methods import explorer_state, majority
+from a2r.methods import METHODS, Method, explorer_state, majority
 from a2r.metrics import pass_at_k
 from a2r.pipeline import cut_sets
 from a2r.prices import flops, price
@@ -121,7 +125,8 @@ def synthesized(
     problems: pd.DataFrame, base: pd.DataFrame, prices: pd.DataFrame, syntheses: pd.DataFrame, n_paths: int, n_sets: int
 ) -> pd.DataFrame:
     """The outcomes of one synthesizer, A2R@N, on the sets whose `baselines` are `base`; UserError where a set has no
-    synthesis."""
+    synthesis.
+    """
     graded = syntheses if "correct" in syntheses else grade(syntheses, problems)
     final = graded.assign(cost=price(graded, prices)).groupby(["problem_id", "set"])
     final = final.agg(
@@ -149,6 +154,93 @@ def synthesized(
     return a2r.reset_index()[list(COLUMNS)]
 
 
+class Score(NamedTuple):
+    """What methods choose by: a number a path (the index of the pool's rows), and the samples that telling them took.
+
+    `spent` is a samples frame with the column `set`, and `stage` where it was not asked all at once; None: nothing was.
+    """
+
+    values: pd.Series
+    spent: pd.DataFrame | None = None
+
+
+def played(
+    problems: pd.DataFrame,
+    pool: pd.DataFrame,
+    prices: pd.DataFrame,
+    n_paths: int,
+    n_sets: int,
+    scores: dict[str, Score] | None = None,
+    syntheses: dict[str, pd.DataFrame] | None = None,
+    methods: Mapping[str, Method] = METHODS,
+) -> pd.DataFrame:
+    """The outcomes of the free methods (`methods.METHODS`, or others) on the sets of a graded pool, as
+    `outcomes`.
+
+    `scores` by name, beside the log-probabilities that the pool has; `syntheses` (graded, of the same sets) by the
+    name under which methods ask for them. Methods that need what is not there are left out. Each row costs what its
+    method used: the paths that it drew, the samples of the scores that it needs, the synthesis if it asked for one; a
+    score is paid for the whole set.
+    """
+    own = {name: Score(pool[f"logprob_{name}"]) for name in ("mean", "tail", "lowest")}
+    heard = pool.answer.notna()
+    scores = {name: s for name, s in {**own, **(scores or {})}.items() if s.values[heard].notna().all()}
+    asked = {name: _bills(frame, prices, "mean") for name, frame in (syntheses or {}).items()}
+    right = {
+        name: frame.groupby(["problem_id", "set"]).correct.mean().to_dict() for name, frame in (syntheses or {}).items()
+    }
+    told = {name: _bills(s.spent, prices) for name, s in scores.items() if s.spent is not None}
+    there = {name: m for name, m in methods.items() if {*m.needs} <= scores.keys() and {*m.asks} <= asked.keys()}
+    gold, explorer = problems.set_index("problem_id").answer, "+".join(dict.fromkeys(pool.model))
+    sets = cut_sets(pool.assign(cost=price(pool, prices)), n_paths, n_sets)
+    rows = []
+    for (benchmark, problem_id, number), paths in sets.groupby(["benchmark", "problem_id", "set"], sort=False):
+        said, verdicts = paths.answer.tolist(), paths.correct.tolist()
+        here = {
+            **{"benchmark": benchmark, "problem_id": problem_id, "set": number, "explorer": explorer},
+            **{"state": explorer_state(verdicts, said), "right": sum(verdicts)},
+        }
+        values = {name: s.values.loc[paths.index].tolist() for name, s in scores.items()}
+        spent = paths[["cost", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds"]].to_numpy(float)
+        for name, method in there.items():
+            choice = method.choose(said, values)
+            waves = choice.waves or (len(said),)
+            drawn = spent[: sum(waves)]
+            bill = dict(zip(("cost", *(f"explorer_{kind}" for kind in TOKENS)), drawn[:, :4].sum(axis=0), strict=True))
+            ends = list(itertools.accumulate(waves))
+            seconds = sum(drawn[end - wave : end, 4].max() for wave, end in zip(waves, ends, strict=True))
+            bill |= {"seconds": seconds, "engine_seconds": drawn[:, 4].sum(), **dict.fromkeys(SYNTHESIZER_TOKENS, 0.0)}
+            bill |= {"synthesizer": "", "correct": choice.score(gold[problem_id])}
+            for extra in (
+                *(told[need] for need in method.needs if need in told),
+                *([asked[choice.ask]] if choice.ask else ()),
+            ):
+                if more := extra.get((problem_id, number)):  # a tournament of paths that agree asks nothing
+                    bill |= {key: bill[key] + more[key] for key in BILL} | {"synthesizer": more["model"]}
+            if choice.ask:
+                bill["correct"] = right[choice.ask][problem_id, number]
+            rows.append({**here, "method": f"{name}@{n_paths}", **bill})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"set": "int32"})
+
+
+BILL = ("cost", "seconds", "engine_seconds", *SYNTHESIZER_TOKENS)
+
+
+def _bills(samples: pd.DataFrame, prices: pd.DataFrame, how: str = "sum") -> dict[tuple[str, int], dict]:
+    """What samples come to by (problem, set): BILL and model. All of them ("sum"), or one of several alike ("mean").
+
+    Of a stage the slowest counts for the seconds, and stages follow one another.
+    """
+    samples = samples.assign(cost=price(samples, prices), stage=samples.get("stage", 0))
+    groups = samples.groupby(["problem_id", "set"])
+    totals = groups[["cost", "seconds", *(f"{kind}_tokens" for kind in TOKENS)]].agg(how)
+    totals = totals.set_axis(["cost", "engine_seconds", *SYNTHESIZER_TOKENS], axis=1)
+    stages = samples.groupby(["problem_id", "set", "stage"]).seconds.agg("max" if how == "sum" else how)
+    return totals.assign(seconds=stages.groupby(["problem_id", "set"]).sum(), model=groups.model.first()).to_dict(
+        "index"
+    )
+
+
 def collect(
     problems: pd.DataFrame,
     pools: dict[str, pd.DataFrame],
@@ -168,7 +260,8 @@ def collect(
 
 def difficulty(problems: pd.DataFrame, pools: dict[str, pd.DataFrame]) -> pd.Series:
     """A group for every problem: its `level` where the benchmark has one, else a third by the mean accuracy of all
-    explorers."""
+    explorers.
+    """
     if "level" in problems and problems.level.notna().all():
         return problems.set_index("problem_id").level
     solved = pd.concat(pools.values()).groupby("problem_id").correct.mean()

@@ -58,7 +58,7 @@ def explore(profile: Profile, explorer: str, problems: pd.DataFrame, n: int) -> 
     """
     if n < 1:
         raise UserError(f"explorer {explorer} was asked for {n} paths a problem; ask for at least 1.")
-    return ask(profile, explorer, "explorer", explorer_asks(problems, n))
+    return ask(profile, explorer, "explorer", explorer_asks(profile, problems, n))
 
 
 def cut_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
@@ -115,28 +115,11 @@ def synthesize_all(
     ]
 
 
-def likelihood(profile: Profile, scorer: str, problems: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
-    """How likely another model finds each path of `pool`, given the explorer's prompt: one prefill a path, nothing
-    written.
-
-    Returns a samples frame, a row a path in the pool's order, its numbers in the columns `logprob_*`. A path that
-    failed, and so has no text, has no likelihood either (null) and is not asked for.
-    """
-    model, questions = profile.model(scorer), problems.set_index("problem_id")
-    asks = []
-    for path in pool[pool.text != ""].itertuples():
-        problem = questions.loc[path.problem_id]
-        text = path.text.removeprefix("<think>\n") if model.opened else path.text
-        messages = tuple(prompts.explorer_messages(problem.question))
-        asks.append(Ask(problem.benchmark, path.problem_id, messages, range(1), path.set, path.model, scored=text))
-    scores = ask(profile, scorer, "scorer", asks)
-    return scores.set_index(pool.index[pool.text != ""]).reindex(pool.index)
-
-
-def explorer_asks(problems: pd.DataFrame, n: int) -> list[Ask]:
+def explorer_asks(profile: Profile, problems: pd.DataFrame, n: int) -> list[Ask]:
     """What stage 1 asks for."""
+    text = profile.prompt("explorer")
     return [
-        Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question)), range(n))
+        Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question, text)), range(n))
         for p in problems.itertuples()
     ]
 
@@ -158,7 +141,9 @@ def synthesizer_asks(
     ):
         problem = questions.loc[problem_id]
         order = derive_seed(profile.seed, problem_id, number)
-        messages = prompts.synthesizer_messages(problem.question, components(paths), order)
+        messages = prompts.synthesizer_messages(
+            problem.question, components(paths), order, profile.prompt("synthesizer")
+        )
         asks.append(
             Ask(problem.benchmark, problem_id, tuple(messages), range(profile.n_syntheses), number, explorer, condition)
         )

@@ -9,6 +9,7 @@ from typing import get_args, get_origin, get_type_hints
 
 import yaml
 
+from a2r import prompts
 from a2r.engines import Sampling
 from a2r.errors import UserError
 
@@ -94,6 +95,8 @@ class Profile:
     prices: str = "data/prices.csv"
     store: str = "runs/samples"
     figures: str = "figures"  # tables and figures go into a folder in it, by the profile's name
+    forms: tuple[str, ...] = tuple(prompts.FORMS)  # the prompts that the models know what to do with
+    prompts: dict = field(default_factory=dict)  # texts in place of those of `prompts.FORMS`, by form
     rl: dict = field(default_factory=dict)  # how the RL synthesizer is trained: a `rl.Recipe`
     reported: tuple[Benchmark, ...] = ()  # every benchmark of the profile and of its studies: what RL must not train on
     changes: tuple = ()  # what `with_` changed, as (name, value) pairs; runs that differ keep their results apart by it
@@ -127,6 +130,10 @@ class Profile:
         if role == "scorer":
             return Sampling(temperature=1.0, max_tokens=1)
         return replace(self.model(name).sampling or self.sampling, **(self.synthesis if role == "synthesizer" else {}))
+
+    def prompt(self, form: str) -> str:
+        """The text of a prompt form: the profile's own, or the one in `prompts`."""
+        return self.prompts.get(form, prompts.FORMS[form])
 
     def engine_options_of(self, name: str, engine: str) -> dict:
         """What `engine` is opened with for model `name`."""
@@ -192,7 +199,8 @@ def load_profile(name: str, study: str | None = None) -> Profile:
         )
     reported = [raw.get("benchmarks"), *(own.get("benchmarks") for own in studies.values())]
     raw |= studies.get(study, {})
-    for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric", "efficient"):
+    raw.setdefault("forms", list(prompts.FORMS))
+    for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric", "efficient", "forms"):
         if not isinstance(raw.setdefault(key, []), list):
             raise UserError(f"{where} gives {raw[key]!r} as its {key}, which has to be a list.")
     if not raw["models"]:
@@ -227,7 +235,15 @@ def load_profile(name: str, study: str | None = None) -> Profile:
             "it has to name three of its models: "
             "an explorer, a synthesizer, and the large model they are compared with."
         )
-    return build(Profile, raw, where)
+    raw["forms"] = tuple(raw["forms"])
+    if strange := [form for form in raw["forms"] if form not in prompts.FORMS]:
+        raise UserError(
+            f"{where} says that its models know the prompt '{strange[0]}'; there are {', '.join(prompts.FORMS)}."
+        )
+    made = build(Profile, raw, where)
+    for form, text in made.prompts.items():
+        prompts.check(form, str(text), where)
+    return made
 
 
 def registered(profile: str, name: str, model: Path, folder: Path) -> Path:
@@ -339,7 +355,7 @@ def _check(made, where: str):
             isinstance(value, bool) and bool not in kinds
         ):
             words = KINDS.get(kinds[0], f"a {kinds[0].__name__.lower()}")
-        elif value is None or within(value):
+        elif value is None or isinstance(value, dict) or within(value):
             continue
         raise UserError(f"{where} says that {name} is {value!r}; it has to be {words}.")
     return made

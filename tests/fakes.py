@@ -60,7 +60,9 @@ class FakeEngine:
         prompt = len(request.messages[0]["content"])
         if error := self.errors(request, index):
             return Generation(request.key, index, "", "error", prompt, 0, 0, 0.0, error)
-        a, b = map(int, re.search(r"What is (\d+) \+ (\d+)\?", request.messages[0]["content"]).groups())
+        a, b = map(
+            int, re.search(r"What is (\d+) \+ (\d+)\?", "\n".join(m["content"] for m in request.messages)).groups()
+        )
         answer = a + b + (seed % 3 == 0) * (1 + seed % 2)
         text = (
             f"<think>\nsample {index} of {request.key[:8]}, seed "

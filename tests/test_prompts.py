@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2r.prompts import NO_ANSWER, explorer_messages, synthesizer_messages
+from a2r import UserError
+from a2r.prompts import (
+    FORMS,
+    INSTRUCTION,
+    NO_ANSWER,
+    check,
+    debate_messages,
+    explorer_messages,
+    mixture_messages,
+    synthesizer_messages,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 QUESTION = "A counter keeps the last three digits. It starts at 347. Multiply by 6. What is shown at the end?"
@@ -36,6 +46,42 @@ def test_explorer():
 
 def test_synthesizer():
     assert text(synthesizer_messages(QUESTION, COMPONENTS, seed=7)) == golden("synthesizer")
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("explorer", "synthesizer")])
+def test_the_forms_beside_them(form):
+    shown = COMPONENTS[:1] if form == "verifier" else COMPONENTS
+    if form == "mixture":
+        messages = mixture_messages(QUESTION, shown)
+    elif form == "debate":
+        messages = debate_messages(QUESTION, shown[0], shown[1:])
+    else:
+        messages = synthesizer_messages(QUESTION, shown, form=FORMS[form])
+    assert "\n=====\n".join(f"{m['role']}:\n{m['content']}" for m in messages) == golden(form)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "said"),
+    [
+        ("explorer", "Solve it.", "without the placeholder {question}"),
+        ("synthesizer", "{question} Go.", "without the placeholder {references}"),
+        ("verifier", "{references}?", "without the placeholder {question}"),
+        ("mixture", "{question} {references}", "the placeholder {question}, which nothing fills"),
+        ("explorer", "{question} in \\boxed{}", "the placeholder {}, which nothing fills"),
+        ("explorer", "{question} {", "whose braces do not pair"),
+        ("judge", "{question}", "which no method asks with; known are explorer, synthesizer, chooser"),
+    ],
+)
+def test_a_prompt_that_cannot_be_filled_is_refused(form, text, said):
+    with pytest.raises(UserError) as refused:
+        check(form, text, "profile x")
+    assert said in str(refused.value) and str(refused.value).startswith("profile x gives a prompt")
+
+
+def test_every_form_can_be_filled_and_set_anew():
+    for form, text in FORMS.items():
+        check(form, text, "here")
+    assert all(INSTRUCTION in FORMS[form] for form in ("explorer", "synthesizer", "gensynthesis", "debate"))
 
 
 def test_a_path_without_an_answer_is_still_a_reference():

@@ -35,7 +35,7 @@ def plan(lab: Profile, problems: pd.DataFrame | None = None) -> pd.DataFrame:
     known = known[known.error == ""]
     done = set(known.index)
     needed: dict[tuple[str, str], list[int]] = {}
-    asks = explorer_asks(problems, lab.n_paths * lab.n_sets)
+    asks = explorer_asks(lab, problems, lab.n_paths * lab.n_sets)
     pairs = dict.fromkeys(
         [*((e, s) for e in lab.explorers for s in lab.synthesizers), *((m, m) for m in lab.symmetric)]
     )

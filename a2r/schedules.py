@@ -1,0 +1,131 @@
+"""Schedules: round upon round of reading what was written before. One function; what others propose differs in its
+rounds alone.
+
+The paths of a set are round 0, and what a round writes is what the next one reads. A2R@N is `[Round(1)]` on sets of N.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from a2r import prompts
+from a2r.answers import answer_component
+from a2r.errors import UserError
+from a2r.pipeline import Ask, ask, cut_sets, derive_seed
+from a2r.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Round:
+    """`width` outputs, each of which reads `k` of the round before, drawn without replacement (None: all of them).
+
+    `model` writes them (None: the schedule's synthesizer), asked with the prompt `form`: "synthesizer", another one
+    that takes a problem and references, "mixture" (references in the system message) or "debate" (own output as own
+    turn, k others as references; as many outputs as the round before).
+    """
+
+    width: int
+    k: int | None = None
+    model: str | None = None
+    form: str = "synthesizer"
+
+
+# Those of others by name, from the set's size n, RSA's k and the number of rounds t.
+SCHEDULES: dict[str, Callable[[int, int, int], list[Round]]] = {
+    "A2R": lambda n, k, t: [Round(1)],
+    # recursive self-aggregation (arXiv 2509.26626): n = 16, k = 4, t = 10; the answer is one of the last population,
+    # or its vote
+    "RSA": lambda n, k, t: [Round(n, k)] * t,
+    # PaCoRe (arXiv 2601.05593): [32, 4] and a final call, in any size; its [4] and [16] are A2R@4 and A2R@16
+    "PaCoRe": lambda n, k, t: [Round(max(1, n // 8)), Round(1)],
+    # ParaGator (arXiv 2603.18886): m candidates, all of them read by each of m aggregations, again and again
+    "ParaGator": lambda n, k, t: [Round(n)] * t,
+    # sequential refinement, RSA with k = 1: each output reads the one before it and no other
+    "Refinement": lambda n, k, t: [Round(n, 1)] * t,
+    # A2R in layers, and Mixture-of-Agents (arXiv 2406.04692): the same with the references in the system message
+    "Layers": lambda n, k, t: [*[Round(n)] * (t - 1), Round(1)],
+    "Mixture-of-Agents": lambda n, k, t: [*[Round(n, form="mixture")] * (t - 1), Round(1, form="mixture")],
+    # debate (arXiv 2305.14325): 2 rounds, the first of which is the paths; the answer is the vote
+    "Debate": lambda n, k, t: [Round(n, form="debate")],
+    # A2R in the wording of GenSynthesis (NeMo-Skills)
+    "GenSynthesis": lambda n, k, t: [Round(1, form="gensynthesis")],
+}
+
+
+def play(
+    lab: Profile,
+    synthesizer: str,
+    problems: pd.DataFrame,
+    pool: pd.DataFrame,
+    rounds: Sequence[Round],
+    n_paths: int | None = None,
+    n_sets: int | None = None,
+    name: str = "schedule",
+) -> pd.DataFrame:
+    """The outputs of every round over the sets of `pool`: a samples frame with `set` and `round` (1, 2, ...).
+
+    Which k an output reads, and in which order, is drawn by (run seed, problem, set, round, output); where it reads
+    all, by (run seed, problem, set), and in later rounds the round, so that the first round of `[Round(m)]` has the
+    samples of `synthesize`. A prompt that this set has asked before is drawn again, with the next indices: equal
+    subsets share no sample. UserError for a round that reads more than there is.
+    """
+    sets = cut_sets(pool, n_paths or lab.n_paths, n_sets or lab.n_sets).groupby(["problem_id", "set"], sort=False)
+    population = {key: [answer_component(text) for text in paths.text] for key, paths in sets}
+    questions, explorer = problems.set_index("problem_id"), "+".join(dict.fromkeys(pool.model))
+    before: Counter = Counter()
+    made = []
+    for number, step in enumerate(rounds, 1):
+        size, model = len(next(iter(population.values()))), step.model or synthesizer
+        check(step, number, size)
+        asks = []
+        for (problem_id, place), components in population.items():
+            problem, seed = questions.loc[problem_id], (lab.seed, problem_id, place)
+            wanted = Counter(
+                _shown(lab, problem.question, components, step, seed, number, i) for i in range(step.width)
+            )
+            for shown, count in wanted.items():
+                first = before[problem_id, place, model, shown]
+                before[problem_id, place, model, shown] += count
+                told, indices = tuple(json.loads(shown)), range(first, first + count)
+                asks.append(Ask(problem.benchmark, problem_id, told, indices, place, explorer, f"{name} {number}"))
+        samples = ask(lab, model, "synthesizer", asks).assign(round=number)
+        made.append(samples)
+        texts = samples.groupby(["problem_id", "set"], sort=False).text
+        population = {key: [answer_component(text) for text in some] for key, some in texts}
+    return pd.concat(made, ignore_index=True)
+
+
+def check(step: Round, number: int, size: int) -> None:
+    """UserError where a round cannot be played over `size` texts."""
+    most = size - 1 if step.form == "debate" else size
+    if step.width < 1 or not 1 <= (most if step.k is None else step.k) <= most:
+        raise UserError(
+            f"round {number} of a schedule is to read {step.k or most} of {most} texts and to write {step.width}; "
+            "it needs at least one of each, and can read no more than there are."
+        )
+    if step.form == "debate" and step.width != size:
+        raise UserError(
+            f"round {number} is a debate of {step.width} where there are {size} agents; each of them writes one."
+        )
+
+
+def _shown(lab: Profile, question: str, components: list[str], step: Round, seed: tuple, number: int, i: int) -> str:
+    """The messages of output `i` of a round, as JSON."""
+    there = [j for j in range(len(components)) if step.form != "debate" or j != i]
+    if step.k is None or step.k == len(there):
+        again = (() if number == 1 else (number,)) + ((i,) if step.form == "debate" else ())
+        read = [there[j] for j in prompts.order(len(there), derive_seed(*seed, *again))]
+    else:
+        read = random.Random(derive_seed(*seed, number, i)).sample(there, step.k)
+    texts, text = [components[j] for j in read], lab.prompt(step.form)
+    if step.form == "mixture":
+        messages = prompts.mixture_messages(question, texts, text, lab.prompt("explorer"))
+    elif step.form == "debate":
+        messages = prompts.debate_messages(question, components[i], texts, text, lab.prompt("explorer"))
+    else:
+        messages = prompts.synthesizer_messages(question, texts, None, text)
+    return json.dumps(messages)

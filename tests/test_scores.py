@@ -1,0 +1,181 @@
+"""What models are asked about paths, against a model that answers by a script."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from fakes import FakeEngine, write_profile
+
+from a2r import explore, grade, load_problems, load_profile, read_prices
+from a2r.engines import LogProbs, Request
+from a2r.methods import named
+from a2r.outcomes import played
+from a2r.scores import chosen, likelihood, verified, wins
+
+
+class Scripted(FakeEngine):
+    """Paths as FakeEngine has them; to prompts with references it answers what `says(question, references, index)`
+    puts into its box.
+
+    Of a text to be scored it finds each number's mean to be its length.
+    """
+
+    def __init__(self, says: Callable[[str, list[str], int], str] = lambda *_: "1"):
+        super().__init__()
+        self.says = says
+
+    def sample(self, request: Request, index: int, seed: int):
+        made, content = super().sample(request, index, seed), request.messages[0]["content"]
+        references = re.findall(r"Reference \d+:\n(?:.*\n)?\\boxed\{(\d+)\}", content)
+        return (
+            replace(made, text=f"<think>\n</think>\n\n\\boxed{{{self.says(content, references, index)}}}")
+            if references
+            else made
+        )
+
+    def score(self, requests):
+        self.requests += (requests := list(requests))
+        for request in requests:
+            made, n = super().sample(request, request.indices[0], request.seeds[0]), float(len(request.scored))
+            tokens = {"prompt_tokens": 100, "cached_tokens": 0, "completion_tokens": 0}
+            yield replace(made, text="", logprobs=LogProbs(-n, -2 * n, -3 * n), **tokens)
+
+
+def gold(question: str) -> str:
+    a, b = map(int, re.search(r"What is (\d+) \+ (\d+)\?", question).groups())
+    return str(a + b)
+
+
+def knowing(question: str, references: list[str], index: int) -> str:
+    """Names the first right reference; of a single one says whether it is right."""
+    right = [reference == gold(question) for reference in references]
+    if "Is it right?" in question:
+        return "yes" if right[0] else "no"
+    return str(right.index(True) + 1) if any(right) else "0"
+
+
+@pytest.fixture
+def pool(lab, problems, use):
+    """Two sets of 4 a problem, some paths right and some not."""
+    use(Scripted())
+    graded = grade(explore(lab, "a", problems, 8), problems)
+    shares = graded.groupby([graded.problem_id, graded["index"] // 4]).correct.mean()
+    assert 0 < shares.min() < 1 and shares.between(0, 1, inclusive="neither").sum() >= 3
+    return graded
+
+
+def test_a_chooser_is_read_by_the_order_it_was_shown(lab, problems, pool, use):
+    engine = use(Scripted(knowing))
+    score = chosen(lab, "b", problems, pool, 4, 2)
+    assert len(engine.requests) == 6 and all(
+        "Which reference is right?" in r.messages[0]["content"] for r in engine.requests
+    )
+    picked = pool[score.values == 1.0]
+    assert (
+        picked.correct.all() and len(picked) == pool.groupby([pool.problem_id, pool["index"] // 4]).correct.any().sum()
+    )
+    table = played(
+        problems,
+        pool,
+        read_prices(lab.prices),
+        4,
+        2,
+        {"chosen": score},
+        methods=named("Best by chosen", "Oracle", "Cons"),
+    )
+    wide = table.pivot_table(index=["problem_id", "set"], columns="method", values="correct")
+    assert (wide["Best by chosen@4"] == wide["Oracle@4"]).all() and (wide["Cons@4"] < wide["Oracle@4"]).any()
+
+
+@pytest.mark.parametrize("said", ["0", "5", "two", "-1"])
+def test_a_choice_of_nothing_is_none(lab, problems, pool, use, said):
+    use(Scripted(lambda *_: said))
+    assert (chosen(lab, "b", problems, pool, 4, 2).values == 0).all()
+
+
+@pytest.mark.parametrize(("form", "words"), [("genselect", "Group the solutions"), ("consistent", "agrees best")])
+def test_the_forms_of_others_choose_too(lab, problems, pool, use, form, words):
+    engine = use(Scripted(knowing))
+    chosen(lab, "b", problems, pool, 4, 2, form)
+    assert len(engine.requests) == 6 and all(words in request.messages[0]["content"] for request in engine.requests)
+
+
+def test_every_path_is_verified_by_itself(lab, problems, pool, use):
+    engine = use(Scripted(knowing))
+    score = verified(lab, "b", problems, pool, 4, 2)
+    assert (score.values == pool.correct).all() and len(engine.asked) <= len(pool) == len(score.spent)
+    assert score.spent.groupby(["problem_id", "set"])["id"].nunique().eq(4).all(), (
+        "those who say the same are asked about apart"
+    )
+    use(Scripted(lambda question, references, index: "yes" if index % 2 else "no"))
+    assert (verified(lab.with_(seed=1), "b", problems, pool, 4, 2, draws=2).values == 0.5).all()
+
+
+@pytest.mark.parametrize("swiss", [0, 2])
+def test_a_tournament_finds_the_right_path(lab, problems, pool, use, swiss):
+    engine = use(Scripted(knowing))
+    score = wins(lab, "b", problems, pool, 4, 2, swiss)
+    both = {(one, two) for one, two in zip(score.spent.one, score.spent.two, strict=True)}
+    assert both == {(two, one) for one, two in both}, "every pair in both orders"
+    assert all(pool.answer[one] != pool.answer[two] for one, two in both) and set(score.spent.stage) <= {0, 1}
+    assert len(score.spent) <= 6 * (8 if swiss else 6) and len(engine.asked) <= len(score.spent)
+    table = played(
+        problems, pool, read_prices(lab.prices), 4, 2, {"wins": score}, methods=named("Best by wins", "Oracle")
+    )
+    wide = table.pivot_table(index=["problem_id", "set"], columns="method", values="correct")
+    assert (wide["Best by wins@4"] == wide["Oracle@4"]).all() or swiss
+
+
+def test_a_judge_who_looks_at_the_place_alone_decides_nothing(lab, problems, pool, use):
+    use(Scripted(lambda *_: "1"))
+    score = wins(lab, "b", problems, pool, 4, 2, swiss=2)
+    assert (score.values == 1.0).all(), "half a point a round for everyone"
+
+
+def test_likelihood_is_one_prefill_a_path(lab, problems, pool, use):
+    engine = use(Scripted())
+    score = likelihood(lab, "b", problems, pool, 4, 2)
+    assert score.values.tolist() == [-float(len(text)) for text in pool.text]
+    assert (
+        len(engine.requests) == len(pool)
+        and set(score.spent.role) == {"scorer"}
+        and set(score.spent.completion_tokens) == {0}
+    )
+    assert all(
+        r.messages[0]["content"].startswith("What is") and "Reference" not in r.messages[0]["content"]
+        for r in engine.requests
+    )
+    again = use(Scripted())
+    assert likelihood(lab, "b", problems, pool, 4, 2).values.equals(score.values) and again.opened == 0
+    table = played(problems, pool, read_prices(lab.prices), 4, 2, {"likelihood": score})
+    extra = (
+        table[table.method == "Vote by likelihood@4"].cost.to_numpy() - table[table.method == "Cons@4"].cost.to_numpy()
+    )
+    assert extra == pytest.approx([4 * 100 * 1e-6] * 6), "its prompts are paid"
+
+
+def test_a_failed_path_has_no_likelihood(lab, problems, pool, use):
+    use(Scripted())
+    broken = pool.assign(
+        text=["" if i == 2 else t for i, t in zip(pool["index"], pool.text, strict=True)],
+        answer=pool.answer.where(pool["index"] != 2),
+    )
+    score = likelihood(lab, "b", problems, broken, 4, 2)
+    assert score.values.isna().tolist() == (pool["index"] == 2).tolist()
+
+
+def test_a_profile_may_word_the_prompts_itself(tmp_path, use):
+    own = {
+        "explorer": "Q: {question} A:",
+        "chooser": "{question}\n{references}\nNumber?",
+        "verifier": "{references} {question} ok?",
+    }
+    lab = load_profile(str(write_profile(tmp_path, prompts=own)))
+    problems, engine = load_problems(lab), use(Scripted())
+    pool = grade(explore(lab, "a", problems, 4), problems)
+    assert engine.requests[0].messages[0]["content"] == "Q: What is 1 + 7? A:"
+    theirs = explore(replace(lab, prompts={}), "a", problems, 4)
+    assert not set(pool.id) & set(theirs.id), "another prompt is another sample"
+    chosen(lab, "b", problems, pool, 4, 1)
+    assert engine.requests[-1].messages[0]["content"].endswith("Number?")
