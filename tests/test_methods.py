@@ -3,9 +3,12 @@
 from collections import Counter
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scorio.aggregate import majority_vote
+from scorio.eval import maj_at_k
 
 from a2r.answers import equivalent
 from a2r.methods import ballot, explorer_state, majority, vote
@@ -24,6 +27,19 @@ def test_majority_by_enumeration(size):
         votes = Counter(a for a in answers if a is not None)
         winners = [a for a in votes if votes[a] == max(votes.values())]
         assert majority(answers, "7") == (winners.count("7") / len(winners) if winners else 0.0)
+
+
+@pytest.mark.parametrize("size", range(1, 6))
+def test_the_vote_is_scorio_s_where_one_answer_wins(size):
+    """Where several do, scorio takes the one that came first; here the score is their mean, whatever the order."""
+    for answers in product([None, "7", "8", "9"], repeat=size):
+        first = majority_vote(list(answers))
+        assert vote(answers) == [first] if len(vote(answers)) == 1 else first in (vote(answers) or [None])
+
+
+def test_scorio_s_majority_is_more_than_half_which_the_vote_does_not_need():
+    answers = ["7", "7", "8", "9"]
+    assert majority(answers, "7") == 1 and maj_at_k(np.array([[a == "7" for a in answers]], int), 4) == 0
 
 
 @pytest.mark.parametrize(

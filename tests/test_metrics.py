@@ -4,6 +4,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+import scorio.eval
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,12 @@ def test_pass_at_k_is_the_mean_over_all_subsets(n):
         for k in range(1, n + 1):
             subsets = [any(subset) for subset in combinations(pool, k)]
             assert pass_at_k(n, c, k) == pytest.approx(sum(subsets) / len(subsets), abs=1e-12)
+
+
+def test_pass_at_k_is_scorio_s():
+    right = np.random.default_rng(0).random((40, 12)) < np.random.default_rng(1).random((40, 1))
+    for k in (1, 2, 4, 12):
+        assert pass_at_k(12, right.sum(axis=1), k).mean() == pytest.approx(scorio.eval.pass_at_k(right.astype(int), k))
 
 
 def test_pass_at_k_broadcasts():
