@@ -122,10 +122,18 @@ def baselines(
 
 
 def synthesized(
-    problems: pd.DataFrame, base: pd.DataFrame, prices: pd.DataFrame, syntheses: pd.DataFrame, n_paths: int, n_sets: int
+    problems: pd.DataFrame,
+    base: pd.DataFrame,
+    prices: pd.DataFrame,
+    syntheses: pd.DataFrame,
+    n_paths: int,
+    n_sets: int,
+    method: str | None = None,
+    alone: bool = False,
 ) -> pd.DataFrame:
-    """The outcomes of one synthesizer, A2R@N, on the sets whose `baselines` are `base`; UserError where a set has no
-    synthesis.
+    """The outcomes of one synthesizer, A2R@N (or `method`), on the sets whose `baselines` are `base`.
+
+    `alone`: without references, so that nothing is paid for the paths. UserError where a set has no synthesis.
     """
     graded = syntheses if "correct" in syntheses else grade(syntheses, problems)
     final = graded.assign(cost=price(graded, prices)).groupby(["problem_id", "set"])
@@ -144,8 +152,11 @@ def synthesized(
             f"problem '{lacking[0][0]}' has no synthesis of set {lacking[0][1]}; "
             f"synthesize all {n_sets} sets of {n_paths} paths."
         )
+    if alone:
+        paid = ["cost", "seconds", "engine_seconds", *(f"explorer_{kind}" for kind in TOKENS)]
+        base = base.assign(**dict.fromkeys(paid, 0.0))
     a2r = base.assign(
-        method=f"A2R@{n_paths}",
+        method=method or f"A2R@{n_paths}",
         cost=base.cost + final.cost,
         seconds=base.seconds + final.seconds,
         engine_seconds=base.engine_seconds + final.seconds,
@@ -241,6 +252,14 @@ def _bills(samples: pd.DataFrame, prices: pd.DataFrame, how: str = "sum") -> dic
     )
 
 
+def matched_votes(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, cost: float) -> pd.DataFrame:
+    """Cons@k on sets of k paths of the pool, with the k whose cost is nearest to `cost` per problem (at most the pool's
+    size)."""
+    size = int(pool.groupby("problem_id").size().min())
+    k = min(size, max(1, round(cost / price(pool, prices).mean())))
+    return baselines(problems, pool, prices, k, size // k).query(f"method == 'Cons@{k}'")
+
+
 def collect(
     problems: pd.DataFrame,
     pools: dict[str, pd.DataFrame],
@@ -260,14 +279,11 @@ def collect(
 
 def difficulty(problems: pd.DataFrame, pools: dict[str, pd.DataFrame]) -> pd.Series:
     """A group for every problem: its `level` where the benchmark has one, else a third by the mean accuracy of all
-    explorers.
-    """
+    explorers, as an ordered category, easy first."""
     if "level" in problems and problems.level.notna().all():
         return problems.set_index("problem_id").level
-    solved = pd.concat(pools.values()).groupby("problem_id").correct.mean()
-    return pd.cut(
-        solved.rank(method="first", pct=True), [0, 1 / 3, 2 / 3, 1], labels=["hard", "medium", "easy"]
-    ).astype(str)
+    missed = 1 - pd.concat(pools.values()).groupby("problem_id").correct.mean()
+    return pd.cut(missed.rank(method="first", pct=True), [0, 1 / 3, 2 / 3, 1], labels=["easy", "medium", "hard"])
 
 
 def rates(samples: pd.DataFrame) -> dict[str, float]:

@@ -122,6 +122,13 @@ class Profile:
             f"model '{name}' is not in profile '{self.name}'; it has {', '.join(m.name for m in self.models)}."
         )
 
+    def by_size(self, names) -> list[str]:
+        """Those of the profile's models that are among `names`, RL's left out, smallest first (as listed where sizes
+        are unknown)."""
+        return [
+            m.name for m in sorted(self.models, key=lambda m: m.parameters or 0) if m.name in set(names) and not m.base
+        ]
+
     def sampling_of(self, name: str, role: str = "explorer") -> Sampling:
         """How model `name` samples in a role: its own way or the profile's, as a synthesizer with `synthesis` over it.
 

@@ -62,7 +62,7 @@ def main() -> None:
     best = table["cons@4", METHODS - 1]
     for m in range(METHODS - 1):
         pass1, cons, pass_n = (table[metric, m] for metric in ("pass@1", "cons@4", "pass@4"))
-        stats.interval(best - cons)
+        stats.difference(best, cons)
         stats.ratio_interval(best - pass1, cons - pass1)
         stats.ratio_interval(best - cons, pass_n - cons)
     lap(f"{3 * (METHODS - 1)} gains and ratios")

@@ -1,12 +1,20 @@
 """The controls: other reference contexts on the same sets, and baselines that have A2R's choices."""
 
+import re
+from dataclasses import replace
+
+import pandas as pd
 import pytest
-from fakes import write_profile
+from fakes import FakeEngine, write_profile
 
 from a2r import load_profile, read_prices
 from a2r.answers import answer_component
 from a2r.methods import majority
+from a2r.outcomes import matched_votes
 from a2r.pipeline import cut_sets
+from a2r.prices import price
+from a2r.problems import made_tests
+from a2r.results.stats import Interval
 from a2r.studies import controls
 
 
@@ -53,9 +61,78 @@ def test_the_matched_vote_costs_what_a2r_costs(lab, problems, use):
     use()
     pool = controls.pool(lab.with_(n_sets=4), "a", problems)
     prices = read_prices(lab.prices)
-    each = controls.price(pool, prices).mean()
-    votes = controls.matched_votes(lab, problems, pool, 5.2 * each, prices)
+    each = price(pool, prices).mean()
+    votes = matched_votes(problems, pool, prices, 5.2 * each)
     assert set(votes.method) == {"Cons@5"} and votes.cost.mean() == pytest.approx(5 * each, rel=0.2)
-    assert set(controls.matched_votes(lab, problems, pool, 999 * each, prices).method) == {"Cons@16"}, (
-        "at most the pool"
+    assert set(matched_votes(problems, pool, prices, 999 * each).method) == {"Cons@16"}, "at most the pool"
+
+
+class Allowed(FakeEngine):
+    """Tests as many candidates as the question says, one less where it has references, and says so in lines."""
+
+    def sample(self, request, index, seed):
+        made = super().sample(request, index, seed)
+        text = request.messages[0]["content"]
+        allowed = int(re.search(r"You may test (\d+)", text)[1]) - ("Reference 1" in text)
+        return replace(
+            made, text="<think>\n" + "a=1 no\n\n" * allowed + made.text.removeprefix("<think>\n").partition("\n")[2]
+        )
+
+
+def test_alone_gets_as_many_tests_as_a2r_made(lab, problems, use):
+    dialled = problems.assign(question=problems.question + " You may test 4.")
+    use(Allowed())
+    pool = controls.pool(lab, "a", dialled)
+    engine = use(Allowed())
+    kinds = controls.contexts(lab, "b", dialled, pool)
+    assert made_tests(kinds["references"].text[0]) == 3 and "tests" in kinds
+    mine = {r.key: r.messages[0]["content"] for r in engine.requests}
+    assert all("You may test 3." in mine[sha] and "Reference 1" not in mine[sha] for sha in kinds["tests"].prompt_sha)
+    assert kinds["tests"].id.nunique() == len(kinds["references"]) == 6, "two sets that ask alike have a sample each"
+    moves = controls.transitions(pool, kinds["references"], dialled, lab.n_paths, lab.n_sets)
+    table = controls.outcomes(lab, dialled, pool, kinds, moves, read_prices(lab.prices))
+    paid = table.groupby("method").cost.mean()
+    assert paid["Alone, as many tests"] < paid["A2R@4"] / 3, "no path is paid for"
+    use()
+    assert "tests" not in controls.contexts(lab, "b", problems, controls.pool(lab, "a", problems))
+
+
+def test_errors_of_checking_by_hand(lab):
+    """Four problems of one set: a right claim kept and one dropped, a wrong one kept; the fourth has no claim."""
+
+    def frame(answers: list, correct: list[bool]) -> pd.DataFrame:
+        ids = [f"p{i}" for i in range(4)]
+        return pd.DataFrame({"benchmark": "b", "problem_id": ids, "model": "m", "answer": answers, "correct": correct})
+
+    claims = frame(["1", "1", "2", None], [True, True, False, False])
+    pool = pd.concat([claims, frame(["9"] * 4, [False] * 4)]).sort_values("problem_id", kind="stable")
+    read = frame(["01", "3", "2", "2"], [True, False, False, False]).assign(set=0)
+    at = lab.with_(n_paths=2, n_sets=1)
+    table = controls.checking({"m": pool}, {("m", "m"): {"repeated": read}, ("m", "rl"): {"repeated": read[:2]}}, at)
+    assert (
+        table["e−"][0].estimate == 0.5
+        and table["e−"][0].n == 2
+        and table["e+"][0].estimate == 1
+        and table["e+"][0].n == 1
     )
+    assert table["e+"][1].n == 0 and table["e+"][0].low < 1, "one claim is not certainty"
+    axes = controls.draw_checking(table[:1]).axes[0]
+    assert any(list(line.get_xdata()) == [0, 1] and list(line.get_ydata()) == [1, 0] for line in axes.lines)
+
+
+def test_an_arrow_goes_from_a_model_to_what_rl_made_of_it():
+    def errors(minus: float, plus: float) -> dict:
+        return {"e−": Interval(minus, minus - 0.1, minus + 0.1, 9), "e+": Interval(plus, plus - 0.1, plus + 0.1, 9)}
+
+    pairs = [("m", "m", (0.4, 0.2)), ("m", "m-rl", (0.3, 0.3)), ("s", "m-rl", (0.5, 0.5))]
+    table = pd.DataFrame([{"explorer": e, "synthesizer": s, **errors(*at)} for e, s, at in pairs])
+    axes = controls.draw_checking(table, {"m-rl": "m"}).axes[0]
+    (arrow,) = [a for a in axes.texts if a.arrow_patch is not None]
+    assert arrow.xy == (0.3, 0.3) and [t.get_text() for t in axes.get_legend().get_texts()][:2] == ["e+ + e− = 1", "m"]
+
+
+def test_pairs_have_what_rl_made_on_its_base_s_paths(lab):
+    trained = replace(
+        lab, models=(*lab.models, replace(lab.models[1], name="b-rl", base="b")), efficient=("a", "b-rl", "b")
+    )
+    assert controls.pairs(trained) == [("a", "a"), ("b", "b"), ("b", "b-rl"), ("a", "b-rl")]

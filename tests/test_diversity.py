@@ -57,7 +57,7 @@ def test_where_two_paths_part():
 def test_every_measure_keeps_its_bounds(texts, data):
     answers = [data.draw(st.sampled_from(["1", "2", "3", None])) for _ in texts]
     (row,) = diversity.of_sets(pool(*texts, answers=answers), 4, 1).to_dict("records")
-    assert 0 <= row["answers"] <= 4 and 1 <= row["effective answers"] <= max(1, row["answers"]) + 1e-9
+    assert 0 <= row["answers"] <= 4 and min(1, row["answers"]) <= row["effective answers"] <= row["answers"] + 1e-9
     assert 0 <= row["disagreement"] <= 1 and 0 <= row["distinct-2"] <= 1 and 0 <= row["parting"] <= 1
     assert -1e-9 <= row["self-BLEU"] <= 100 + 1e-9 and 1 - 1e-9 <= row["Vendi"] <= 4 + 1e-9
 
@@ -85,6 +85,43 @@ def test_escapes_are_pairs_of_a_wrong_path_with_another():
     assert sorted(zip(made.parting, made.escaped, strict=True)) == sorted(
         [(0.5, True), (0.0, True), (0.75, False), (0.75, False), (0.5, True), (0.0, True)]
     )
+
+
+def test_a_path_with_the_very_text_of_a_wrong_one_is_no_evidence():
+    made = diversity.escapes(pool("a b c", "a b c", "a b x", correct=[False, False, True]), 3, 1)
+    assert made.parting.tolist() == pytest.approx([2 / 3] * 2) and made.escaped.all()
+
+
+def test_no_answer_is_no_effective_answer():
+    (row,) = diversity.of_sets(pool("a", "b", answers=[None, None]), 2, 1).to_dict("records")
+    assert row["answers"] == 0 and row["effective answers"] == 0
+
+
+def test_the_prefix_trap_compares_within_problem_explorer_and_temperature(lab):
+    """A weak explorer parts early and fails, a strong one parts late and is right: pooled, parting late would look
+    better."""
+
+    def drawn(model: str, texts: list[str], right: list[bool]) -> pd.DataFrame:
+        return pd.concat([pool(*texts, correct=right, problem=p) for p in "pqr"]).assign(model=model)
+
+    weak = drawn("a", ["w v u t", "x x x x", "w y y y", "w v z z"], [False, False, False, False])
+    strong = drawn("b", ["w v u t", "w v u x", "w v x x", "w y y y"], [False, True, True, True])
+    at = {("a", 1.0): weak, ("b", 1.0): strong, ("b", 0.3): strong.assign(text="w v u t"), ("mixed", 1.0): strong}
+    found = diversity.trap(at, lab.with_(n_sets=1))
+    assert set(found.explorer) == {"a", "b"} and set(found.temperature) == {1.0}, (
+        "identical texts make no pair, mixed sets none"
+    )
+    means = found.groupby(["explorer", "method"]).correct.mean()
+    assert means["a", "early"] == means["a", "late"] == 0 and means["b", "early"] == means["b", "late"] == 1
+    table = diversity.trap_table(found).set_index("explorer")
+    assert table.loc["all", "early − late"].estimate == 0 and table.loc["all", "n"] == 3
+    assert table.loc["b", "pairs"] == 9
+
+
+def test_early_and_late_are_told_apart_where_most_pairs_part_at_one_place(lab):
+    texts = ["a b c d", "a b c x", "a b c y", "z z z z"]
+    found = diversity.trap({("a", 1.0): pool(*texts, correct=[False, False, False, True])}, lab.with_(n_sets=1))
+    assert dict(zip(found.method, found.correct, strict=True)) == {"early": 1, "late": 0}
 
 
 def sets(n: int = 300, seed: int = 0) -> pd.DataFrame:
@@ -127,5 +164,9 @@ def test_repeated_sets_of_a_problem_do_not_narrow_the_interval():
 
 def test_the_least_diversity_that_pays_or_that_none_is_known():
     table = sets().assign(gain=lambda t: (t.answers == 3) * 1.0)
-    assert diversity.least(table, "gain").startswith("From 3 distinct answers on: +100.0 points")
-    assert "cannot tell" in diversity.least(table.assign(gain=0.0), "gain")
+    assert diversity.least(table, "gain").startswith("From 3 distinct answers on: +100.0 [")
+    assert "There is no number" in diversity.least(table.assign(gain=0.0), "gain")
+    worse_later = table.assign(gain=table.answers.map({1: 0.0, 2: 0.75, 3: -0.75}))
+    assert "There is no number" in diversity.least(worse_later, "gain"), "from 2 on would not hold at 3"
+    all_pay = table.assign(gain=table.answers / 4)
+    assert diversity.least(all_pay, "gain").startswith("From 1 distinct answers on: +25.0 [")

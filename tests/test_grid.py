@@ -1,23 +1,34 @@
-"""The grid's decomposition, the cost of pairs, and the claims' verdicts, on outcomes whose truth is known."""
+"""The grid's decomposition, its reference line, and the cost of pairs, on outcomes whose truth is known."""
 
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from fakes import write_profile
 
-from a2r import load_profile
+from a2r import collect, load_problems, load_profile, read_prices
 from a2r.results.stats import Interval
-from a2r.studies import claims, cost, grid
+from a2r.studies import cost, grid
 
 NAMES = ("s", "m", "l")
 SIZE = dict(zip(NAMES, (1.0, 2.0, 4.0), strict=True))
 PRICES = pd.DataFrame({"input": 0.0, "output": [10.0, 20.0, 80.0]}, index=list(NAMES))
 
 
-def outcomes(accuracy, n: int = 400, seed: int = 0, costs=lambda e, s: 4 * SIZE[e] + SIZE.get(s, 0.0)) -> pd.DataFrame:
-    """A grid of 0/1 outcomes with `accuracy(explorer, synthesizer)`; Pass@1 of s, m, l is .3, .5, .7, and Cons@4 .05
-    more."""
+def outcomes(
+    accuracy,
+    n: int = 400,
+    seed: int = 0,
+    costs=lambda e, s: 4 * SIZE[e] + SIZE.get(s, 0.0),
+    alone=lambda s: 0.1,
+    noise: float = 0.0,
+) -> pd.DataFrame:
+    """A grid of 0/1 outcomes with `accuracy(explorer, synthesizer)` and synthesizers that have `alone(synthesizer)` by
+    themselves.
+
+    Pass@1 of s, m, l is .3, .5, .7, and Cons@4 .05 more. Costs vary by problem by the share `noise`.
+    """
     rng = np.random.default_rng(seed)
     rows = []
 
@@ -31,7 +42,8 @@ def outcomes(accuracy, n: int = 400, seed: int = 0, costs=lambda e, s: 4 * SIZE[
                         "explorer": explorer,
                         "synthesizer": synthesizer,
                     },
-                    **{"set": 0, "method": method, "correct": (rng.random(n) < p).astype(float), "cost": price},
+                    **{"set": 0, "method": method, "correct": (rng.random(n) < p).astype(float)},
+                    "cost": price * (1 + noise * np.random.default_rng(len(rows)).uniform(-1, 1, n)),
                     "synthesizer_completion": tokens,
                 }
             )
@@ -44,6 +56,8 @@ def outcomes(accuracy, n: int = 400, seed: int = 0, costs=lambda e, s: 4 * SIZE[
         add(e, "", "Pass@4", 0.95, costs(e, ""))
         for s in NAMES:
             add(e, s, "A2R@4", accuracy(NAMES.index(e), NAMES.index(s)), costs(e, s), tokens=100.0)
+    for s in NAMES:
+        add("", s, "Alone@1", alone(NAMES.index(s)), SIZE[s])
     return pd.concat(rows, ignore_index=True)
 
 
@@ -111,87 +125,42 @@ def test_efficiency_and_its_break_evens(lab):
     assert ("s", "m", "s Pass@1") not in table.index, "only models at least as large as the synthesizer"
 
 
-def scored(rows: pd.DataFrame, lab, **others) -> pd.DataFrame:
-    table = claims.scorecard({"symmetric": rows, "grid": rows, "cost": rows, **others}, lab)
-    return table.assign(verdict=table.verdict.str.replace(r" \(.*", "", regex=True))
-
-
-def test_every_verdict_flips_with_the_outcomes(lab):
-    """C1 and C2: a synthesizer that gains, one that changes nothing, one that loses."""
-    cheap = {"costs": lambda e, s: SIZE[e] * (0.9 if not s else 0.1)}
-    gains = scored(outcomes(lambda e, s: min(0.95, 0.5 + 0.2 * s), n=600), lab)
-    nothing = scored(outcomes(lambda e, s: 0.35 + 0.2 * e, n=100), lab)
-    loses = scored(outcomes(lambda e, s: 0.05 + 0.1 * e, n=600), lab)
-    verdict = {name: t.groupby("id").verdict.first() for name, t in (("+", gains), ("0", nothing), ("-", loses))}
-    assert [verdict[k]["C1"] for k in "+0-"] == ["supported", "not resolved", "contradicted"]
-    assert verdict["+"]["C2"] == "supported" and verdict["-"]["C2"] == "contradicted"
-    assert verdict["+"]["C3"] == "not resolved" or verdict["+"]["C3"] == "supported"
-    dear, low = scored(outcomes(lambda e, s: 0.95), lab), scored(outcomes(lambda e, s: 0.95, **cheap), lab)
-    assert [t[t.id == "C3"].verdict.tolist() for t in (dear, low)] == [
-        ["supported", "contradicted"],
-        ["supported", "supported"],
-    ]
-
-
-def controls(rescued: float, alone: float, synthesizer: str = "m") -> pd.DataFrame:
-    """Controls of s's paths, read by `synthesizer`."""
-    n = 300
-    rng = np.random.default_rng(1)
-    frames = [
-        pd.DataFrame(
-            {
-                **{
-                    "benchmark": "b",
-                    "problem_id": [f"p{i}" for i in range(n)],
-                    "explorer": "s",
-                    "synthesizer": synthesizer,
-                },
-                **{"method": m, "correct": (rng.random(n) < p) * 1.0},
-            }
-        )
-        for m, p in (("A2R@4", 0.6), ("Selection@4", 0.6 - rescued), ("Alone@1", alone))
-    ]
-    return pd.concat(frames)
-
-
-def test_c6_asks_more_than_choosing_and_more_than_answering_alone(lab):
-    rows = outcomes(lambda e, s: 0.5, n=50)
-    own, another = controls(0.3, 0.3, "s"), controls(-0.3, 0.95)
-    apart = scored(rows, lab, controls=pd.concat([own, another]))
-    assert apart[apart.id == "C6"].verdict.tolist() == ["supported", "contradicted", "supported", "contradicted"]
-    swapped = scored(rows, lab, controls=pd.concat([controls(0.3, 0.3), controls(-0.3, 0.95, "s")]))
-    assert swapped[swapped.id == "C6"].verdict.tolist() == ["contradicted", "supported", "contradicted", "supported"]
-
-
-def test_what_was_not_run_says_so_and_has_no_number(lab):
-    table = claims.scorecard({}, lab)
-    assert (table.verdict.str.startswith("not run (")).all() and (table.n == 0).all()
-    assert table.id.tolist() == sorted(table.id) and set(table.id) == {f"C{k}" for k in range(1, 8)}
-    pairs_only = outcomes(lambda e, s: 0.5, n=20).query("explorer != synthesizer")
-    assert (
-        claims.scorecard({"symmetric": pairs_only}, lab).verdict[0]
-        == "not run (no model in both roles for A2R@4 in symmetric)"
+def test_the_grid_s_reference_line_is_each_synthesizer_without_references(tmp_path, use):
+    engine = use()
+    tiny = load_profile(str(write_profile(tmp_path)))
+    problems = load_problems(tiny)
+    pools, syntheses, alone = grid.run(tiny, problems, ["a", "b"], ["a", "b"])
+    assert not any(
+        "Reference 1" in r.messages[0]["content"] for r in engine.requests if r.key in set(alone["a"].prompt_sha)
     )
-    lacking = claims.scorecard({"controls": controls(0, 0).query("method != 'Alone@1'")}, lab)
-    assert lacking[lacking.id == "C6"].verdict.tolist()[3] == "not run (no Alone@1 in controls)"
-
-
-def test_the_paper_s_numbers_are_those_that_are_known():
-    known = {"C1": "1.75 (one reading of its 75%)", "C3": "0.71", "C4": "+0.9 points (reported)"}
-    assert {c.id: c.paper for c in claims.CLAIMS if c.paper} == known
-
-
-@pytest.mark.parametrize("profile", ["nano", "paper", "paper-rl"])
-def test_c3_finds_its_pair_and_its_large_model_in_what_the_cost_study_samples(profile):
-    """The large model need not be an explorer of the grid: notebook 03 samples its paths all the same."""
-    lab = load_profile(profile)
-    explored = dict.fromkeys([*lab.explorers, *lab.efficient[2:]])
-    rows = [("Pass@1", e, "") for e in explored] + [
-        (f"A2R@{lab.n_paths}", e, s) for e in lab.explorers for s in lab.synthesizers
-    ]
-    table = pd.DataFrame(rows, columns=["method", "explorer", "synthesizer"]).merge(
-        pd.DataFrame({"problem_id": ["p", "q"]}), how="cross"
+    table = grid.outcomes(tiny, problems, pools, syntheses, alone, read_prices(tiny.prices))
+    line = table[table.method == "Alone@1"]
+    assert set(line.synthesizer) == {"a", "b"} and set(line.explorer) == {""} and (line.explorer_completion == 0).all()
+    own = alone["b"].groupby("problem_id").correct.mean()
+    assert line[line.synthesizer == "b"].groupby("problem_id").correct.mean().to_dict() == own.to_dict()
+    assert len(table[table.method == "A2R@4"]) == 3 * 2 * 4 and table.flops.isna().sum() == len(table), (
+        "no size, no FLOPs"
     )
-    table = table.assign(benchmark="b", correct=0.5, cost=1.0)
-    verdicts = claims.scorecard({"cost": table}, lab).query("id == 'C3'").verdict
-    assert not verdicts.str.startswith("not run").any()
+
+
+def test_pairs_turned_round_at_the_cost_of_small_to_large(tmp_path, use):
+    """b costs ten times a: four paths of a and a synthesis by b pay for one path of b and one synthesis by a."""
+    use()
+    models = [
+        {"name": "a", "path": "made/up-a", "parameters": 10},
+        {"name": "b", "path": "made/up-b", "parameters": 100},
+    ]
+    tiny = load_profile(str(write_profile(tmp_path, models=models)))
+    (tmp_path / "prices.csv").write_text(
+        "model,input,cached_input,output,currency,source,date\na,0,0,1,USD,x,2026\nb,0,0,10,USD,x,2026\n"
+    )
+    problems, prices = load_problems(tiny), read_prices(tiny.prices)
+    pools, syntheses, _ = grid.run(tiny, problems, ["a", "b"], ["a", "b"])
+    table = collect(problems, pools, syntheses, prices, tiny)
+    turned = cost.turned(tiny, problems, pools, table, prices)
+    kinds = turned.groupby(["explorer", "synthesizer", "method"]).cost.mean()
+    assert list(kinds.index) == [("b", "", "Cons@1"), ("b", "a", "A2R@1")]
+    (paid,) = {
+        round(c, 9) for c in table[(table.explorer == "a") & (table.synthesizer == "b")].groupby("method").cost.mean()
+    }
+    assert (kinds - paid).abs().max() < 0.4 * paid and set(turned.columns) == set(table.columns)

@@ -241,11 +241,12 @@ def test_difficulty(pool):
     pool = pool.assign(
         correct=[p == "q" or (p == "r" and i < 2) for p, i in zip(pool.problem_id, pool["index"], strict=True)]
     )
-    assert difficulty(PROBLEMS.drop(columns="level"), {"small": pool}).to_dict() == {
-        "p": "hard",
-        "q": "easy",
-        "r": "medium",
-    }
+    thirds = difficulty(PROBLEMS.drop(columns="level"), {"small": pool})
+    assert thirds.to_dict() == {"p": "hard", "q": "easy", "r": "medium"}
+    assert thirds.sort_values().tolist() == ["easy", "medium", "hard"], "by difficulty, not by the alphabet"
+    both = long(cons=[0, 0, 1], a2r=[1, 0, 1]).assign(problem_id=list("pqr") * 2)
+    axes = symmetric.gain_by(both, thirds, "difficulty", 4).axes[0]
+    assert [label.get_text().split()[0] for label in axes.get_xticklabels()] == ["easy", "medium", "hard"]
 
 
 def long(**methods: list[float]) -> pd.DataFrame:
@@ -324,6 +325,12 @@ def test_saved_tables(tmp_path, table):
         body = [line for line in latex.splitlines() if line.endswith(r"\\")]
         assert len(body) > 1 and all(line.count("&") == columns - 1 for line in body)
         assert not re.search(r"(?<!\\)[_%#$]", latex), "what LaTeX would choke on is escaped"
+
+
+def test_what_has_no_interval_shows_none():
+    nan = float("nan")
+    frame = pd.DataFrame({"cost": [Interval(0.5, nan, nan, 1)], "gain": [Interval(nan, nan, nan, 1)]})
+    assert tables.shown(frame).iloc[0].tolist() == ["0.50", "–"]
 
 
 def test_shown_in_points_and_with_intervals():

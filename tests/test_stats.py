@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from a2r.metrics import relative_gain
-from a2r.results.stats import holm, interval, paired_test, per_problem, power, problems_needed, ratio_interval
+from a2r.results.stats import (
+    DIFFERENCE,
+    bootstrap,
+    components,
+    difference,
+    holm,
+    interval,
+    paired_test,
+    per_problem,
+    power,
+    problems_needed,
+    ratio_interval,
+)
 
 SCORES = np.random.default_rng(1).binomial(16, np.random.default_rng(2).beta(0.5, 0.25, 200)) / 16
 
@@ -35,25 +47,52 @@ def test_interval_is_reproducible_and_narrows():
 @pytest.mark.parametrize("n", [30, 60])
 def test_coverage(n):
     rng = np.random.default_rng(n)
-    hits = []
+    hits, sparse = [], []
     for _ in range(800):
         found = interval(rng.binomial(16, rng.beta(0.5, 0.25, n)) / 16, n_resamples=1000)
         hits.append(found.low <= 2 / 3 <= found.high)
-    assert 0.93 <= np.mean(hits) <= 0.97
+        found = interval(rng.choice([-1.0, 0.0, 1.0], n, p=[0.05, 0.85, 0.1]), DIFFERENCE, n_resamples=1000)
+        sparse.append(found.low <= 0.05 <= found.high)
+    assert 0.92 <= np.mean(hits) <= 0.97 and 0.93 <= np.mean(sparse) <= 0.98, "a bootstrap has .87 on the sparse ones"
+
+
+def test_intervals_of_shares_are_jeffreys():
+    for right, n in ((0, 10), (3, 10), (37, 40), (400, 400)):
+        found = interval([1.0] * right + [0.0] * (n - right))
+        low, high = scipy.stats.beta(right + 0.5, n - right + 0.5).ppf([0.025, 0.975])
+        assert found.low == pytest.approx(low if right else 0, abs=0.004)
+        assert found.high == pytest.approx(high if right < n else 1, abs=0.004)
+
+
+def test_no_interval_has_width_0():
+    """Nothing differs, all differ alike, one problem: the width is that of not having seen more problems."""
+    for found in (interval(np.zeros(10)), interval(np.ones(30)), interval([0.5]), interval(np.full(40, 0.25))):
+        assert 0 <= found.low < found.high <= 1 and found.low <= found.estimate <= found.high
+    for found in (difference(np.ones(40), np.ones(40)), difference([1.0], [0.0]), difference([1, 1, 1], [0, 0, 0])):
+        assert -1 <= found.low < found.high <= 1
+    assert difference([1, 1, 1], [0, 0, 0]).low < 0, "three of three is not beyond chance"
+    assert difference(np.ones(400), np.ones(400)).high < 0.02
+    assert np.isnan(bootstrap(np.ones(30)).low) and np.isnan(bootstrap([0.5]).high), "no bounds, so no interval"
+    assert np.isnan(ratio_interval(np.full(9, 3.0), np.full(9, 2.0))[0].low)
+
+
+def test_bounds_are_kept_and_asked_for():
+    assert interval([0.0, 0.25, 0.25], DIFFERENCE).low < 0 < interval([0.0, 0.25, 0.25]).low
+    with pytest.raises(ValueError, match=r"-0\.5 is not within 0 to 1"):
+        interval([0.5, -0.5])
 
 
 def test_paired_columns():
     rng = np.random.default_rng(0)
     pass1 = rng.random(100) * 0.6
     cons, a2r = pass1 + 0.2 + 0.05 * rng.random(100), pass1 + 0.35 + 0.05 * rng.random(100)
-    together = interval([a2r, cons, pass1], relative_gain)
+    together = bootstrap([a2r, cons, pass1], relative_gain)
     assert together.estimate == pytest.approx((a2r - pass1).mean() / (cons - pass1).mean())
     ratio, reason = ratio_interval(a2r - pass1, cons - pass1)
-    assert reason == "" and ratio == pytest.approx(together)
-    difference = interval([a2r, cons], np.subtract)
-    assert difference == pytest.approx(interval(a2r - cons))
-    # paired: the problems cancel
-    assert difference.high - difference.low < 0.2 * (interval(a2r).high - interval(a2r).low)
+    assert reason == "" and ratio == pytest.approx(together, abs=0.01)
+    paired = difference(a2r, cons)
+    assert paired == interval(a2r - cons, DIFFERENCE)
+    assert paired.high - paired.low < 0.2 * (interval(a2r).high - interval(a2r).low)  # paired: the problems cancel
 
 
 def test_undefined_ratio_in_words():
@@ -66,9 +105,15 @@ def test_undefined_ratio_in_words():
     assert ratio_interval(np.ones(40), np.full(40, -2.0))[0].estimate == -0.5
 
 
-def test_degenerate_intervals():
-    assert interval(np.ones(30)) == pytest.approx((1, 1, 1, 30))
-    assert interval([0.5])[0] == 0.5 and np.isnan(interval([0.5]).low)
+def test_a_ratio_s_interval_is_what_fieller_s_definition_says():
+    """Its ends are the ratios r at which the t interval of numerator - r * denominator just touches 0."""
+    rng = np.random.default_rng(3)
+    small = rng.normal(0.03, 0.1, 300)
+    numerator = rng.normal(0.15, 0.2, 300)
+    found, _ = ratio_interval(numerator, small)
+    for end in found[1:3]:
+        assert scipy.stats.ttest_1samp(numerator - end * small, 0).pvalue == pytest.approx(0.05, abs=1e-6)
+    assert found.high - found.estimate > 1.5 * (found.estimate - found.low), "a denominator near 0 bounds little above"
 
 
 @pytest.mark.parametrize(
@@ -105,6 +150,28 @@ def test_paired_test_agrees_with_scipy_and_is_never_zero():
     assert paired_test(a + 1, b) == pytest.approx(1 / 10_001)
 
 
+@pytest.mark.parametrize(("better", "worse", "same"), [(19, 3, 378), (30, 6, 364), (5, 0, 35), (400, 0, 0)])
+def test_paired_test_of_right_and_wrong_answers_is_mcnemar_s_exact_one(better, worse, same):
+    a, b = np.repeat([1.0, 0.0, 1.0], [better, worse, same]), np.repeat([0.0, 1.0, 1.0], [better, worse, same])
+    assert paired_test(a, b) == pytest.approx(scipy.stats.binomtest(better, better + worse).pvalue, rel=1e-9)
+
+
+def test_paired_test_is_exact_where_a_vote_ties():
+    """Sets of three with ties: differences in sixths. No draw of 10,000 patterns sees a p-value of 1e-6."""
+    rng = np.random.default_rng(1)
+    a = rng.choice([0, 1 / 3, 0.5, 1], 15)
+    b = rng.choice([0, 1 / 3, 0.5, 1], 15)
+    signs = ((np.arange(2**15)[:, None] >> np.arange(15)) & 1) * 2.0 - 1
+    exact = np.mean(np.abs(signs @ (a - b)) >= abs((a - b).sum()) - 1e-9)
+    assert paired_test(a, b) == pytest.approx(exact, rel=1e-9)
+    assert 0 < paired_test(np.append(a, np.ones(60)), np.append(b, np.full(60, 0.75))) < 1e-6
+
+
+def test_paired_test_of_what_has_no_common_unit_draws_patterns():
+    a, b = np.random.default_rng(0).random((2, 400)) ** 3
+    assert 1 / 10_001 <= paired_test(a, b) <= 1 and paired_test(a + 1, b) == 1 / 10_001
+
+
 def test_paired_test_holds_its_level():
     rng = np.random.default_rng(7)
     found = [
@@ -131,7 +198,7 @@ def test_holm_properties(p):
 @given(arrays(float, st.integers(2, 40), elements=st.floats(0, 1)))
 def test_interval_bounds(values):
     found = interval(values, n_resamples=200)
-    assert values.min() - 1e-9 <= found.low <= found.high <= values.max() + 1e-9
+    assert 0 <= found.low <= found.estimate <= found.high <= 1 and found.low < found.high
     assert 0 < paired_test(values, np.roll(values, 1), n_resamples=200) <= 1
 
 
@@ -143,12 +210,43 @@ def test_per_problem():
     )
     wide = per_problem(long)
     assert wide["cons"].tolist() == [0.75, 0] and wide["a2r"].tolist() == [1, 0]
-    assert interval([wide["a2r"], wide["cons"]], np.subtract).estimate == 0.125
+    assert difference(wide["a2r"], wide["cons"]).estimate == 0.125
     with pytest.raises(ValueError, match=r"'cons'.*'2'"):
         per_problem(long[(long["problem_id"] != "2") | (long["method"] != "cons")])
 
 
-PILOT = pd.DataFrame({"cons": SCORES, "a2r": np.clip(SCORES + 0.05, 0, 1)})
+def test_components_by_hand_and_as_simulated():
+    assert components([[0, 1], [0, 1]]) == (0, 0.5) and components([[0, 0], [1, 1]]) == (0.5, 0)
+    rng = np.random.default_rng(0)
+    ability = rng.beta(2, 2, 4000)
+    found = components(rng.random((4000, 4)) < ability[:, None])
+    assert found == pytest.approx((1 / 20, 1 / 5), abs=0.006)  # the variance of Beta(2, 2), and the mean of p(1 - p)
+    assert found.of_mean(100, 4) == pytest.approx((found.between + found.within / 4) / 100)
+    with pytest.raises(ValueError, match="two sets"):
+        components(np.ones((30, 1)))
+
+
+def studied(n_problems: int, n_sets: int, gain: float, rng) -> np.ndarray:
+    """Differences (problems, sets) of two methods whose probabilities are known: Beta(1, 1), and `gain` more on
+    average."""
+    p = rng.beta(1, 1, n_problems)
+    q = np.clip(p + rng.normal(0, 0.1, n_problems), 0, 1)
+    q = q + 2 * gain * (1 - q)
+    return (rng.random((n_sets, n_problems)) < q).T.astype(float) - (rng.random((n_sets, n_problems)) < p).T
+
+
+@pytest.mark.parametrize("n_sets", [1, 4, 16])
+def test_power_is_that_of_studies_with_known_probabilities(n_sets):
+    rng = np.random.default_rng(n_sets)
+    pilot = studied(400, 4, 0.0, rng)
+    found = [
+        paired_test(d.mean(axis=1), np.zeros(300)) <= 0.05
+        for d in (studied(300, n_sets, 0.04, rng) for _ in range(300))
+    ]
+    assert power(pilot, 0.04, 300, n_sets) == pytest.approx(np.mean(found), abs=0.12)
+
+
+PILOT = studied(300, 4, 0.03, np.random.default_rng(0))
 
 
 def test_power():
@@ -156,12 +254,20 @@ def test_power():
     assert curve == sorted(curve) and curve[0] < 0.3 and curve[-1] > 0.95
     by_gain = [power(PILOT, gain, 60, n_sets=8, simulations=300) for gain in (0.02, 0.05, 0.1)]
     assert by_gain == sorted(by_gain)
-    assert power(PILOT, 0.05, 60, n_sets=32, simulations=300) > power(PILOT, 0.05, 60, n_sets=2, simulations=300)
-    # no gain: the test's level
-    assert power(PILOT, 0.0, 60, n_sets=8, simulations=1000) == pytest.approx(0.05, abs=0.025)
-    assert power(PILOT.to_numpy(), 0.05, 30, n_sets=8, simulations=300) == curve[1]
-    with pytest.raises(ValueError, match="smaller gain"):
-        power(PILOT, 0.9, 30, n_sets=8)
+    assert power(PILOT, 0.05, 60, n_sets=8, simulations=300) > power(PILOT, 0.05, 60, n_sets=1, simulations=300) + 0.1
+    assert power(pd.DataFrame(PILOT), 0.05, 30, n_sets=8, simulations=300) == curve[1]
+    assert power(PILOT, -0.05, 100, n_sets=8) == pytest.approx(power(PILOT, 0.05, 100, n_sets=8), abs=0.1)
+    with pytest.raises(ValueError, match="two sets"):
+        power(PILOT[:, :1], 0.05, 30, n_sets=8)
+    with pytest.raises(ValueError, match="never differ"):
+        power(np.zeros((30, 2)), 0.0, 30, n_sets=8)
+
+
+@pytest.mark.parametrize(("n_problems", "n_sets"), [(30, 1), (30, 16), (100, 4)])
+def test_without_a_gain_power_is_the_level_of_one_side(n_problems, n_sets):
+    assert power(PILOT, 0.0, n_problems, n_sets, simulations=2000) == pytest.approx(0.025, abs=0.012)
+    skewed = np.concatenate([np.full((280, 4), 0.0), np.ones((20, 4))])  # all gain, and all on few problems
+    assert power(skewed, 0.0, n_problems, n_sets, simulations=2000) < 0.037
 
 
 def test_problems_needed():

@@ -128,17 +128,21 @@ def intervals(table: pd.DataFrame, label: str, value: str, xlabel: str, referenc
 
 
 def by_right_references(table: pd.DataFrame) -> Figure:
-    """Accuracy of syntheses (`tables.by_right_references`) by number of right references, one line a model; dashed: its
-    vote."""
+    """`tables.by_right_references` as lines, one a model: accuracy of syntheses, dashed the vote, dotted alone."""
     figure, axes = plt.subplots(figsize=(5.6, 3.0))
     models, (a2r, cons) = table.model.unique(), table.columns[2:4]
+    beside = {cons: ("--", "the vote (Cons)")} | (
+        {"Alone@1": (":", "no references (Alone)")} if "Alone@1" in table else {}
+    )
     for k, (model, shade) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):
         part = table[table.model == model]
         x = part["right references"] + (k - (len(models) - 1) / 2) * 0.07
         look = {"marker": "o", "markersize": 4, "linewidth": 1.2, "elinewidth": 0.9, "capsize": 2}
         axes.errorbar(x, [v.estimate for v in part[a2r]], yerr=bars(list(part[a2r])), color=shade, label=model, **look)
-        axes.plot(x, [v.estimate for v in part[cons]], color=shade, linestyle="--", linewidth=0.9, zorder=1)
-    axes.plot([], [], color="#8c8c8c", linestyle="--", linewidth=0.9, label="the vote (Cons)")
+        for method, (line, _) in beside.items():
+            axes.plot(x, [v.estimate for v in part[method]], color=shade, linestyle=line, linewidth=0.9, zorder=1)
+    for line, label in beside.values():
+        axes.plot([], [], color="#8c8c8c", linestyle=line, linewidth=0.9, label=label)
     axes.set(
         xlabel="right references in the set",
         ylabel="accuracy",

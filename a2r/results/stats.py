@@ -1,15 +1,17 @@
 """Uncertainty with the problem as the unit: samples of one problem are not independent, problems are.
 
-Every function takes one number per problem (its mean over sets and samples) and resamples problems. Methods that are
-compared are columns over the same problems, in the same order, so that all comparisons are paired.
+Every function takes one number per problem (its mean over sets and samples). Methods that are compared are columns over
+the same problems, in the same order, so that all comparisons are paired.
 
-All bootstrap statistics here are functions of column means. So one matrix of resampling weights (resamples x problems)
-serves every method, metric and ratio with a matrix product of milliseconds; scipy.stats.bootstrap, which draws anew for
-each, takes 0.3 s a column at 1,000 problems and agrees (tests/test_stats.py).
+`interval` is for means of what has bounds: shares, and differences of shares. `bootstrap` is for any function of column
+means, `ratio_interval` for a quotient of two. None of them ever has width 0: where the data say nothing of their own
+uncertainty there is no interval (nan). tests/bench_coverage.py simulates how often each contains the truth.
 """
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import lru_cache
+from math import lcm
 from typing import NamedTuple
 
 import numpy as np
@@ -17,16 +19,30 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm, t
 
-from a2r.metrics import ratio
+KEYS = ["benchmark", "problem_id"]  # what makes a problem
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # bounds of `interval`
+TOLERANCE = 1e-9  # sums in another order differ in the last digits
+MOST_STEPS = 10**8  # of the exact sign-flip test: about half a second
 
 
 class Interval(NamedTuple):
-    """An estimate, its bootstrap interval, and the number of problems behind it."""
+    """An estimate, its interval (nan, nan where there is none), and the number of problems behind it."""
 
     estimate: float
     low: float
     high: float
     n: int
+
+
+class Components(NamedTuple):
+    """Variance of one set's score: what differs between problems, and what differs between sets of one problem."""
+
+    between: float
+    within: float
+
+    def of_mean(self, n_problems: float, n_sets: float) -> float:
+        """Variance of the mean over n_problems with n_sets each (Miller 2024, arXiv 2411.00640, section 3)."""
+        return (self.between + self.within / n_sets) / n_problems
 
 
 def per_problem(outcomes: pd.DataFrame, column: str = "correct") -> pd.DataFrame:
@@ -35,7 +51,7 @@ def per_problem(outcomes: pd.DataFrame, column: str = "correct") -> pd.DataFrame
 
     ValueError if a method lacks a problem that another one has: the comparisons would not be paired.
     """
-    wide = outcomes.pivot_table(index=["benchmark", "problem_id"], columns="method", values=column, aggfunc="mean")
+    wide = outcomes.pivot_table(index=KEYS, columns="method", values=column, aggfunc="mean")
     if wide.isna().any(axis=None):
         method = wide.columns[wide.isna().any()][0]
         problem = wide.index[wide[method].isna()][0]
@@ -46,22 +62,59 @@ def per_problem(outcomes: pd.DataFrame, column: str = "correct") -> pd.DataFrame
 
 
 def interval(
+    values: ArrayLike,
+    bounds: tuple[float, float] | None = SHARE,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Interval over problems for the mean of `values` (problems,), which lie within `bounds`; without bounds a
+    `bootstrap`.
+
+    Bayesian bootstrap (Rubin 1981) with half a problem at either bound. For right or wrong answers that is Jeffreys'
+    interval (Brown, Cai & DasGupta 2001), for paired differences of them a Dirichlet posterior over the cells "only one
+    is right", "only the other", "neither or both" (Bowyer et al. 2025, arXiv 2503.01747, on why normal and bootstrap
+    intervals are too short at these sizes). So it has a width where all problems agree, and at n = 1. Where values are
+    less than the bounds (means over sets) the two halves lie as far out as the farthest value. Bounds are those of one
+    problem: SHARE for scores, DIFFERENCE for a difference of two scores. ValueError for values beyond.
+    """
+    table = _columns(values)[:, 0]
+    if bounds is None:
+        return bootstrap(table, confidence=confidence, n_resamples=n_resamples, seed=seed)
+    low, high = bounds
+    if table.min() < low - TOLERANCE or table.max() > high + TOLERANCE:
+        raise ValueError(
+            f"A value of {table[np.abs(table - (low + high) / 2).argmax()]:g} is not within {low:g} to {high:g}."
+        )
+    found, counts = np.unique(table.round(12), return_counts=True)
+    reach = np.abs(found - (low + high) / 2).max() if len(found) > 1 else (high - low) / 2
+    middle = (low + high) / 2
+    at, weight = np.append(found, [middle - reach, middle + reach]), np.append(counts, [0.5, 0.5])
+    drawn = np.random.default_rng(seed).standard_gamma(weight, size=(n_resamples, len(at)))
+    ends = np.quantile(drawn @ at / drawn.sum(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
+    mean = float(table.mean())
+    return Interval(mean, min(mean, float(ends[0])), max(mean, float(ends[1])), len(table))
+
+
+def difference(a: ArrayLike, b: ArrayLike, **options) -> Interval:
+    """`interval` of the mean of a - b, two scores in 0..1 of the same problems in the same order."""
+    table = _columns([a, b])
+    return interval(table[:, 0] - table[:, 1], DIFFERENCE, **options)
+
+
+def bootstrap(
     columns: ArrayLike | Sequence[ArrayLike],
     statistic: Callable[..., ArrayLike] | None = None,
     n_resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Bootstrap interval over problems for a mean, or for `statistic(mean of column 1, mean of column 2, ...)`.
+    """Percentile bootstrap over problems for a mean, or for `statistic(mean of column 1, mean of column 2, ...)`.
 
-    `columns` is one array (problems,) or several paired ones, e.g. `interval([a2r, cons, pass1],
-    metrics.relative_gain)`; the statistic gets arrays, one entry per resample. Resamples where it is nan are left out.
-
-    Percentile interval with the levels widened for few problems: Student's t times sqrt(n/(n-1)) (Hesterberg 2015,
-    arXiv 1411.5279). Simulated coverage of "95%" at 30, 60, 100 problems: per-problem scores 96, 94, 94%; ratios 96,
-    95, 95%; differences that are 0 in 85% of problems 87, 92, 94%. The plain percentile interval is 1 to 2 points worse
-    below 60; BCa is 1 to 2 better on such sparse differences but undefined where all problems agree. There the width is
-    0, which says nothing of problems not seen.
+    `columns` is one array (problems,) or several paired ones; the statistic gets arrays, one entry per resample.
+    Resamples where it is nan are left out. The levels are widened for few problems: Student's t times sqrt(n/(n-1))
+    (Hesterberg 2015, arXiv 1411.5279). One matrix of resampling weights serves every statistic; scipy.stats.bootstrap,
+    which draws anew for each, takes 0.3 s a column at 1,000 problems and agrees (tests/test_stats.py).
     """
     table = _columns(columns)
     n, statistic = len(table), statistic or (lambda mean: mean)
@@ -71,34 +124,55 @@ def interval(
     resampled = np.asarray(statistic(*(_weights(n, n_resamples, seed) @ table).T), dtype=float)
     tail = norm.cdf(t.ppf((1 - confidence) / 2, n - 1) * np.sqrt(n / (n - 1)))
     low, high = np.nanquantile(resampled, [tail, 1 - tail])
+    if high - low <= TOLERANCE * max(1, abs(estimate)):
+        low = high = np.nan  # nothing varies, which says nothing of problems not seen
     return Interval(estimate, float(low), float(high), n)
 
 
-def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, **options) -> tuple[Interval, str]:
-    """Interval of mean(numerator) / mean(denominator), both (problems,), and "" - or why there is none.
+def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, confidence: float = 0.95) -> tuple[Interval, str]:
+    """Fieller's interval of mean(numerator) / mean(denominator), both (problems,), and "" - or why there is none.
 
-    A ratio is undefined when its denominator's own interval contains 0: then every number is nan and the reason is
-    given in words, to be shown in its place. `options` as in `interval`.
+    All ratios r for which mean(numerator - r * denominator) does not differ from 0 (Fieller 1954). Where the
+    denominator itself does not, that is no interval: every number is nan and the reason is given in words, to be shown
+    in its place.
     """
-    below = interval(denominator, **options)
-    if not (below.low > 0 or below.high < 0):
-        reason = (
-            f"undefined: the denominator is {below.estimate:.3g} with interval {below.low:.3g} to {below.high:.3g} "
-            f"over {below.n} problems, which contains 0"
-        )
-        return Interval(np.nan, np.nan, np.nan, below.n), reason
-    return interval([numerator, denominator], ratio, **options), ""
+    table = _columns([numerator, denominator])
+    n, (a, b) = len(table), table.mean(axis=0).tolist()
+    (aa, ab), (_, bb) = np.cov(table.T) / n if n > 1 else np.full((2, 2), np.inf)
+    quantile = t.ppf((1 + confidence) / 2, n - 1) if n > 1 else np.inf
+    if n == 1 or b * b <= quantile**2 * bb + TOLERANCE**2:
+        half = quantile * np.sqrt(bb) if n > 1 else np.inf
+        within = f"{b - half:.3g} to {b + half:.3g} over {n} problems, which contains 0"
+        reason = f"undefined: the denominator is {b:.3g} with interval {within}"
+        return Interval(np.nan, np.nan, np.nan, n), reason
+    g = quantile**2 * bb / b**2
+    centre = (a / b - g * ab / bb) / (1 - g) if g else a / b
+    within = aa - 2 * a / b * ab + (a / b) ** 2 * bb - g * (aa - ab**2 / bb if g else 0.0)
+    half = quantile / abs(b) / (1 - g) * np.sqrt(max(within, 0.0))
+    if half <= TOLERANCE * max(1, abs(centre)):
+        return Interval(a / b, np.nan, np.nan, n), ""
+    return Interval(a / b, float(centre - half), float(centre + half), n), ""
 
 
 def paired_test(a: ArrayLike, b: ArrayLike, n_resamples: int = 10_000, seed: int = 0) -> float:
     """Two-sided p-value of the paired sign-flip permutation test that a and b, (problems,), have the same mean.
 
-    Exact (all sign patterns) while these are no more than n_resamples; otherwise random ones, counting the observed one
-    (Phipson & Smyth 2010), so p is never 0. The same test as scipy.stats.permutation_test(permutation_type="samples"),
-    which takes 0.9 s a pair at 1,000 problems where the shared matrix of signs takes 0.03 s.
+    Exact wherever the differences are multiples of one fraction, as those of right answers over sets are (all 2^n sign
+    patterns, by convolution). Otherwise random patterns, counting the observed one (Phipson & Smyth 2010). Never 0. For
+    one set of 0/1 outcomes it is the exact McNemar test.
     """
     table = _columns([a, b])
-    return float(_sign_flip((table[:, 0] - table[:, 1])[:, None], n_resamples, seed)[0])
+    differences = table[:, 0] - table[:, 1]
+    if (steps := _lattice(differences)) is None:
+        return float(_sign_flip(differences[:, None], n_resamples, seed)[0])
+    sums = np.ones(1)  # distribution of the sum of those steps whose sign is plus
+    for step in np.sort(np.abs(steps[steps != 0])):
+        longer = np.zeros(len(sums) + step)
+        longer[: len(sums)] += sums / 2
+        longer[step:] += sums / 2
+        sums = longer
+    plus, minus = steps[steps > 0].sum(), -steps[steps < 0].sum()
+    return 1.0 if plus == minus else min(1.0, max(2 * float(sums[max(plus, minus) :].sum()), np.finfo(float).tiny))
 
 
 def holm(pvalues: ArrayLike) -> np.ndarray:
@@ -115,6 +189,18 @@ def holm(pvalues: ArrayLike) -> np.ndarray:
     return adjusted
 
 
+def components(scores: pd.DataFrame | ArrayLike) -> Components:
+    """Variance between problems and within a problem of `scores` (problems, sets), by one-way analysis of variance.
+
+    ValueError for fewer than two problems or sets: the luck of a set cannot then be told from the problem.
+    """
+    table = np.asarray(scores, dtype=float)
+    if table.ndim != 2 or min(table.shape) < 2 or not np.isfinite(table).all():
+        raise ValueError(f"Variance components need two problems and two sets of each, all scored, not {table.shape}.")
+    within = table.var(axis=1, ddof=1).mean()
+    return Components(max(0.0, float(table.mean(axis=1).var(ddof=1) - within / table.shape[1])), float(within))
+
+
 def power(
     pilot: pd.DataFrame | ArrayLike,
     gain: float,
@@ -125,28 +211,30 @@ def power(
     n_resamples: int = 1_000,
     seed: int = 0,
 ) -> float:
-    """Share of simulated studies in which the paired test finds a true gain of `gain` (in 0..1, not points), in 0..1.
+    """Share of simulated studies in which the paired test finds a true gain (in 0..1, not points) on its own side, in
+    0..1.
 
-    `pilot` (problems, 2): each problem's mean correctness under the baseline and under the method. A study draws
-    `n_problems` from it, moves the method's column to the wanted mean (mixing every problem with always right, or
-    always wrong, so probabilities stay probabilities), and draws `n_sets` right or wrong outcomes of either. Slightly
-    pessimistic: a pilot's scores carry noise of their own, and the real methods share their sets. ValueError if the
-    gain does not fit between 0 and 1.
+    `pilot` (problems, sets): the method's score less the baseline's on every set. Each simulated problem has three
+    probabilities, that in a set only the method, only the baseline, or neither or both are right: Dirichlet with the
+    pilot's share of disagreements, divided so that the mean is `gain`, and with the pilot's own ratio of variance
+    between problems to that within (the beta-binomial model, in three cells). With no gain the two methods are
+    exchangeable, so the test keeps its level: alpha / 2 on either side. ValueError for a pilot of one set (see
+    `components`).
     """
-    baseline, method = _columns(pilot if isinstance(pilot, pd.DataFrame) else np.asarray(pilot).T).T
-    target = baseline.mean() + gain
-    if not 0 <= target <= 1:
-        raise ValueError(
-            f"power: a gain of {gain:g} on a baseline of {baseline.mean():.3f} leaves 0..1; ask for a smaller gain."
-        )
-    if target > method.mean():
-        method = 1 - (1 - method) * (1 - target) / (1 - method.mean())
-    elif target < method.mean():
-        method = method * target / method.mean()
+    between, within = components(pilot)
+    apart = max(np.abs(np.asarray(pilot, dtype=float)).mean(), abs(gain))
+    if apart > 1 or apart == 0:
+        raise ValueError("power: the pilot's methods never differ, or the gain is beyond 1; nothing can be simulated.")
+    shared = np.clip(between / (between + within), 0.001, 0.999)
+    cells = np.array([(apart + gain) / 2, (apart - gain) / 2, 1 - apart])
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(baseline), size=(n_problems, simulations))
-    difference = (rng.binomial(n_sets, method[drawn]) - rng.binomial(n_sets, baseline[drawn])) / n_sets
-    return float((_sign_flip(difference, n_resamples, seed) <= alpha).mean())
+    odds = (
+        rng.standard_gamma(np.maximum(cells * (1 - shared) / shared, 1e-6), size=(n_problems, simulations, 3)) + 1e-300
+    )
+    won = rng.multinomial(n_sets, odds / odds.sum(axis=-1, keepdims=True))
+    differences = (won[..., 0] - won[..., 1]) / n_sets
+    found = _sign_flip(differences, n_resamples, seed) <= alpha
+    return float((found & (differences.sum(axis=0) * (1 if gain >= 0 else -1) > 0)).mean())
 
 
 def problems_needed(
@@ -183,13 +271,24 @@ def _columns(columns) -> np.ndarray:
         )
     table = np.column_stack([np.asarray(column, dtype=float) for column in columns])
     if not len(table) or not np.isfinite(table).all():
-        where = (
-            f"problem number {np.argmin(np.isfinite(table).all(axis=1))} has no score"
-            if len(table)
-            else "there are no problems"
-        )
+        where = "there are no problems"
+        if len(table):
+            where = f"problem number {np.argmin(np.isfinite(table).all(axis=1))} has no score"
         raise ValueError(f"Statistics over problems: {where}; grade it or leave it out.")
     return table
+
+
+def _lattice(differences: np.ndarray) -> np.ndarray | None:
+    """The differences as whole multiples (problems,) of one fraction; None where that is too fine to enumerate."""
+    fractions = [Fraction(d).limit_denominator(10_000) for d in np.unique(np.abs(differences).round(12)).tolist()]
+    unit = 1
+    for fraction in fractions:
+        if (unit := lcm(unit, fraction.denominator)) > MOST_STEPS:
+            return None
+    steps = (differences * unit).round()
+    if np.abs(steps / unit - differences).max() > TOLERANCE or np.abs(steps).sum() * len(steps) > MOST_STEPS:
+        return None
+    return steps.astype(int)
 
 
 @lru_cache(maxsize=3)
@@ -202,18 +301,12 @@ def _weights(n: int, n_resamples: int, seed: int) -> np.ndarray:
 
 @lru_cache(maxsize=3)
 def _signs(n: int, n_resamples: int, seed: int) -> np.ndarray:
-    """(patterns, problems) of -1 and 1: all 2^n of them where these are no more than n_resamples, else random ones."""
-    if n < 60 and 2**n <= n_resamples:
-        return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) * 2.0 - 1
+    """(patterns, problems) of random -1 and 1."""
     return np.random.default_rng(seed).integers(0, 2, size=(n_resamples, n), dtype=np.int8) * 2.0 - 1
 
 
 def _sign_flip(differences: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
-    """Two-sided p-values (comparisons,) of differences (problems, comparisons), all with the same sign patterns."""
-    n = len(differences)
+    """Two-sided p-values (comparisons,) of differences (problems, comparisons), all with the same random signs."""
     observed = np.abs(differences.sum(axis=0))
-    flipped = np.abs(_signs(n, n_resamples, seed) @ differences)
-    exact = len(flipped) == 2**n if n < 60 else False
-    # sums in another order differ in the last digits
-    as_extreme = (flipped >= observed - 1e-9 * (1 + observed)).sum(axis=0)
-    return as_extreme / len(flipped) if exact else (as_extreme + 1) / (len(flipped) + 1)
+    flipped = np.abs(_signs(len(differences), n_resamples, seed) @ differences)
+    return ((flipped >= observed - TOLERANCE * (1 + observed)).sum(axis=0) + 1) / (n_resamples + 1)

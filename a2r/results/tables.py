@@ -30,7 +30,7 @@ def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
             {
                 **{"explorer": explorer, "synthesizer": synthesizer},
                 **{m: stats.interval(wide[m]) for m in ("Pass@1", cons, upper, a2r)},
-                **{"gain": stats.interval(wide[a2r] - wide[cons]), "relative gain": relative, "gap closed": closed},
+                **{"gain": stats.difference(wide[a2r], wide[cons]), "relative gain": relative, "gap closed": closed},
                 **{"n": len(wide), "p": stats.paired_test(wide[a2r], wide[cons])},
             }
         )
@@ -52,8 +52,12 @@ def by_benchmark(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
 
 
 def by_right_references(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
-    """A2R@N beside the vote on the same sets, one row a symmetric model and number of right references; Intervals over
-    problems."""
+    """A2R@N beside the vote and the synthesizer alone on the same sets, one row a symmetric model and number of right
+    references.
+
+    Sets with few right references are of hard problems, on which a fresh path does badly too: what reading them adds is
+    A2R − Alone, not the distance to a vote whose score the number itself decides. Intervals over problems.
+    """
     a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
     rows = []
     for model, own in outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.method.eq(cons)].groupby(
@@ -62,9 +66,9 @@ def by_right_references(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFram
         for right, part in own.groupby("right"):
             per = stats.per_problem(part)
             if a2r in per:
-                accuracy = {m: stats.interval(per[m]) for m in (a2r, cons)} | {
-                    "A2R − Cons": stats.interval(per[a2r] - per[cons])
-                }
+                others = {"Cons": cons} | ({"Alone": "Alone@1"} if "Alone@1" in per else {})
+                accuracy = {m: stats.interval(per[m]) for m in (a2r, *others.values())}
+                accuracy |= {f"A2R − {name}": stats.difference(per[a2r], per[m]) for name, m in others.items()}
                 rows.append(
                     {
                         "model": model,
@@ -101,11 +105,9 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
             e, low, high, _ = value
             if isnan(e):
                 return "–"
-            return (
-                f"{100 * e:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-                if column in points
-                else f"{e:.2f} [{low:.2f}, {high:.2f}]"
-            )
+            scale, form = (100, "+.1f") if column in points else (1, ".2f")
+            within = "" if isnan(low) else f" [{scale * low:{form}}, {scale * high:{form}}]"
+            return f"{scale * e:{form}}{within}"
         if isinstance(value, float):
             return f"{value:.4f}" if column.startswith("p") else f"{value:.3g}"
         return str(value)

@@ -19,16 +19,18 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from a2r.answers import answer_component, extract
+from a2r.answers import answer_component, equivalent, extract
 from a2r.methods import ballot, explorer_state, majority
 from a2r.metrics import pass_at_k
-from a2r.outcomes import STATES, grade
-from a2r.outcomes import outcomes as baselines
-from a2r.pipeline import Context, cut_sets, derive_seed, explore, synthesize_all
+from a2r.outcomes import STATES, baselines, grade, matched_votes
+from a2r.pipeline import Ask, Context, ask, cut_sets, derive_seed, explore, synthesize_all
 from a2r.prices import price
+from a2r.problems import dial_of, made_tests, with_tests
 from a2r.profiles import Profile
+from a2r.prompts import synthesizer_messages
 from a2r.results import stats
 from a2r.results.figures import bars
 
@@ -77,6 +79,28 @@ def foreign(pool: pd.DataFrame, n_paths: int, n_sets: int) -> Components:
     return components
 
 
+MOST_TESTS = 8  # what models have been trained on
+
+
+def same_tests(lab: Profile, model: str, problems: pd.DataFrame, read: pd.DataFrame) -> pd.DataFrame | None:
+    """Graded outputs of `model` without references, one a synthesis in `read`, each allowed as many tests as that one
+    made.
+
+    None where not every question has the dial. Reading references costs tests and saves tests; this is what they are
+    worth beyond their number.
+    """
+    questions = problems.set_index("problem_id").question
+    if questions.map(dial_of).isna().any():
+        return None
+    asks = []
+    for s in read.to_dict("records"):
+        question = with_tests(questions[s["problem_id"]], min(MOST_TESTS, max(1, made_tests(s["text"]))))
+        at = s["set"] * lab.n_syntheses + s["index"]  # two sets may ask the same: each gets a sample of its own
+        messages = tuple(synthesizer_messages(question, [], None, lab.prompt("synthesizer")))
+        asks.append(Ask(s["benchmark"], s["problem_id"], messages, range(at, at + 1), s["set"], s["explorer"], "tests"))
+    return grade(ask(lab, model, "synthesizer", asks), problems)
+
+
 # Method names of the contexts in outcomes.
 CONTEXTS = {
     "references": "A2R",
@@ -87,24 +111,32 @@ CONTEXTS = {
     "finals": "Finals",
     "traces": "Traces",
 }
+ALONE = {"none": "Alone@1", "tests": "Alone, as many tests"}  # without references: nothing is paid for paths
 
 
 def contexts(
     lab: Profile, model: str, problems: pd.DataFrame, pool: pd.DataFrame, kinds: tuple[str, ...] = tuple(CONTEXTS)
 ) -> dict[str, pd.DataFrame]:
     """Graded syntheses of `model` on the sets of `pool`, by reference context: as A2R has it ("references"), and under
-    each control."""
+    each control.
+
+    "tests" comes with "references", where the problems have the dial (`same_tests`).
+    """
     make = {"none": none, "shuffled": shuffled, "repeated": repeated, "finals": finals, "traces": traces}
     make["foreign"] = foreign(pool, lab.n_paths, lab.n_sets)
     made = synthesize_all(
         lab, model, problems, [Context(pool, kind * (kind != "references"), make.get(kind)) for kind in kinds]
     )
-    return {kind: grade(frame, problems) for kind, frame in zip(kinds, made, strict=True)}
+    graded = {kind: grade(frame, problems) for kind, frame in zip(kinds, made, strict=True)}
+    tests = same_tests(lab, model, problems, graded["references"]) if "references" in graded else None
+    return graded if tests is None else {**graded, "tests": tests}
 
 
 def pairs(lab: Profile) -> list[tuple[str, str]]:
-    """The pairs that are studied unless others are named: every symmetric model, and the profile's A2R-Efficient."""
-    return list(dict.fromkeys([*((m, m) for m in lab.symmetric), lab.efficient[:2]]))
+    """The pairs that are studied unless others are named: every symmetric model, what RL made of one on its base's
+    paths, and the profile's A2R-Efficient."""
+    trained = [(base, name) for name, base in lab.trained.items() if base in lab.symmetric]
+    return list(dict.fromkeys([*((m, m) for m in lab.symmetric), *trained, lab.efficient[:2]]))
 
 
 def pool(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame:
@@ -131,60 +163,65 @@ def outcomes(
     prices: pd.DataFrame,
     cooler: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The controls of one pair as outcomes (benchmark, problem_id, explorer, synthesizer, set, method, correct, cost).
+    """The controls of one pair as outcomes (benchmark, problem_id, explorer, synthesizer, set, method, correct, cost,
+    right).
 
-    Methods: one a context ("A2R@4", "Alone@1", "Foreign@4", ...), "Selection@N" (`selection` of `transitions`: what the
-    same syntheses score if they may only choose among their references), "Cons@k" with the k whose cost is nearest to
-    A2R's, and, given the pool `at_synthesis_temperature`, "Pass@1 at T=..." and "Cons@N at T=..." of it.
+    `right` is the number of right references in the set. Methods: one a context ("A2R@4", "Alone@1", "Foreign@4", ...),
+    "Selection@N" (`selection` of `transitions`: the same syntheses held to their references' answers. One way of
+    choosing, weak where the synthesizer is strong; the bound of all is Pass@N), "Cons@k" with the k whose cost is
+    nearest to A2R's, and, given the pool `at_synthesis_temperature`, "Pass@1 at T=..." and "Cons@N at T=..." of it.
     """
     n, explorer = lab.n_paths, "+".join(dict.fromkeys(pool.model))
     paid = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(["problem_id", "set"]).cost.sum()
     frames = []
     for kind, graded in kinds.items():
-        name = "Alone@1" if kind == "none" else f"{CONTEXTS[kind]}@{n}"
         at = pd.MultiIndex.from_frame(graded[["problem_id", "set"]])
-        cost = price(graded, prices).to_numpy() + (0 if kind == "none" else paid.loc[at].to_numpy())
+        cost = price(graded, prices).to_numpy() + (0 if kind in ALONE else paid.loc[at].to_numpy())
+        name = ALONE.get(kind) or f"{CONTEXTS[kind]}@{n}"
         frames.append(graded.assign(method=name, cost=cost, synthesizer=graded.model))
-    frames.append(
-        moves.assign(
-            method=f"Selection@{n}", cost=frames[0].cost.to_numpy(), correct=moves.selection, synthesizer=moves.model
-        )
-    )
-    table = pd.concat(frames, ignore_index=True).assign(explorer=explorer)
-    columns = ["benchmark", "problem_id", "explorer", "synthesizer", "set", "method", "correct", "cost"]
+        if kind == "references":
+            chosen = moves.assign(method=f"Selection@{n}", cost=cost, correct=moves.selection, synthesizer=moves.model)
+    table = pd.concat([*frames, chosen], ignore_index=True).assign(explorer=explorer)
+    known = moves.groupby(["problem_id", "set"]).right.first()
+    table["right"] = known.loc[pd.MultiIndex.from_frame(table[["problem_id", "set"]])].to_numpy()
+    columns = [*stats.KEYS, "explorer", "synthesizer", "set", "method", "correct", "cost", "right"]
     table = table.astype({"correct": float})[columns]
-    votes = matched_votes(lab, problems, pool, table[table.method == f"A2R@{n}"].cost.mean(), prices)
+    votes = matched_votes(problems, pool, prices, table[table.method == f"A2R@{n}"].cost.mean())
     if cooler is not None:
         suffix = f" at T={lab.sampling_of(explorer, 'synthesizer').temperature:g}"
         base = baselines(problems, cooler, prices, n_paths=n, n_sets=lab.n_sets)
         votes = pd.concat(
             [votes, base[base.method.isin(["Pass@1", f"Cons@{n}"])].assign(method=lambda b: b.method + suffix)]
         )
-    return pd.concat([table, votes.assign(synthesizer=table.synthesizer.iloc[0])], ignore_index=True)[columns]
+    votes = votes.assign(synthesizer=table.synthesizer.iloc[0], right=np.nan)  # sets of other paths
+    return pd.concat([table, votes], ignore_index=True)[columns]
 
 
-def matched_votes(
-    lab: Profile, problems: pd.DataFrame, pool: pd.DataFrame, cost: float, prices: pd.DataFrame
+UNSEEN = stats.Interval(np.nan, np.nan, np.nan, 0)
+
+
+def checking(
+    pools: dict[str, pd.DataFrame], conditions: dict[tuple[str, str], dict[str, pd.DataFrame]], lab: Profile
 ) -> pd.DataFrame:
-    """Cons@k on sets of k paths of the pool, with the k whose cost is nearest to `cost` per problem (at most the pool's
-    size)."""
-    pool = pool.assign(cost=price(pool, prices))
-    size = int(pool.groupby("problem_id").size().min())
-    k = min(size, max(1, round(cost / pool.cost.mean())))
-    gold = problems.set_index("problem_id").answer
-    rows = [
-        {
-            **{"benchmark": benchmark, "problem_id": problem_id, "set": number, "explorer": paths.model.iloc[0]},
-            **{
-                "method": f"Cons@{k}",
-                "correct": majority(paths.answer.tolist(), gold[problem_id]),
-                "cost": paths.cost.sum(),
-            },
-        }
-        for (benchmark, problem_id, number), paths in cut_sets(pool, k, size // k).groupby(
-            ["benchmark", "problem_id", "set"], sort=False
+    """Errors of checking, from one claim shown N times ("repeated"), one row a pair, as Intervals over problems.
+
+    e−: the share of right claims that the synthesis drops; e+: the share of wrong ones that it ends with. Reading
+    claims beats not reading them only if e− + e+ < 1 (Yu et al. 2025, arXiv 2510.12157, theorem 1).
+    """
+    rows = []
+    for (explorer, synthesizer), kinds in conditions.items():
+        first = cut_sets(pools[explorer], lab.n_paths, lab.n_sets).drop_duplicates(["problem_id", "set"])
+        both = kinds["repeated"].merge(
+            first[["problem_id", "set", "answer", "correct"]], on=["problem_id", "set"], suffixes=("", "_claim")
         )
-    ]
+        both = both[both.answer_claim.notna()]
+        kept = [equivalent(claim, answer) for claim, answer in zip(both.answer_claim, both.answer, strict=True)]
+        right, wrong = (
+            both.assign(error=[k != good for k in kept])[both.correct_claim == good].groupby(stats.KEYS).error.mean()
+            for good in (True, False)
+        )
+        errors = {name: stats.interval(e) if len(e) else UNSEEN for name, e in (("e−", right), ("e+", wrong))}
+        rows.append({"explorer": explorer, "synthesizer": synthesizer, **errors})
     return pd.DataFrame(rows)
 
 
@@ -213,7 +250,7 @@ def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame],
                         "control": control,
                         "accuracy": stats.interval(theirs.loc[ours.index]),
                     },
-                    **{"A2R": stats.interval(ours), "A2R − control": stats.interval(ours - theirs.loc[ours.index])},
+                    **{"A2R": stats.interval(ours), "A2R − control": stats.difference(ours, theirs.loc[ours.index])},
                     "cost per 1,000": float("nan") if control in own else 1000 * per.loc[control].cost.mean(),
                     **{"n": len(ours), "p": stats.paired_test(ours, theirs.loc[ours.index])},
                 }
@@ -262,6 +299,36 @@ def differences(table: pd.DataFrame) -> Figure:
     panels[0][0].set_yticks(range(len(controls)), controls, fontsize="small")
     panels[0][0].set_ylim(len(controls) - 0.5, -0.5)
     figure.supxlabel("A2R − control (points)", fontsize="medium")
+    return figure
+
+
+def draw_checking(table: pd.DataFrame, trained: dict[str, str] | None = None) -> Figure:
+    """`checking` of each pair in the plane of its two errors, with the line below which reading claims pays; RL as
+    arrows.
+
+    `trained` (RL model -> its base): an arrow goes from the base to the model on the base's own paths.
+    """
+    figure, axes = plt.subplots(figsize=(4.4, 4.2))
+    at = {(r.explorer, r.synthesizer): (r["e+"], r["e−"]) for _, r in table.iterrows()}
+    shown = [pair for pair in at if pair[0] == (trained or {}).get(pair[1], pair[1])]
+    for (explorer, synthesizer), shade in zip(shown, sns.color_palette("flare", len(shown)), strict=True):
+        x, y = at[explorer, synthesizer]
+        axes.errorbar(
+            [x.estimate], [y.estimate], xerr=bars([x]), yerr=bars([y]), fmt="o" if explorer == synthesizer else "D",
+            color=shade, markersize=4.5, elinewidth=0.9, capsize=2, label=synthesizer,
+        )  # fmt: skip
+        if explorer != synthesizer and (base := at.get((explorer, explorer))):
+            look = {"arrowstyle": "->", "color": "#333333", "shrinkA": 4, "shrinkB": 4}
+            axes.annotate("", (x.estimate, y.estimate), (base[0].estimate, base[1].estimate), arrowprops=look)
+    axes.plot([0, 1], [1, 0], color="#333333", linewidth=0.8, linestyle=":", label="e+ + e− = 1")
+    axes.set(
+        xlabel="e+: a wrong claim is kept",
+        ylabel="e−: a right claim is dropped",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        aspect="equal",
+    )
+    axes.legend(fontsize="small")
     return figure
 
 

@@ -1,10 +1,14 @@
-"""What a pair costs: accuracy against cost, its front, and pairs against single models (claim C3)."""
+"""What a pair costs: accuracy against cost, its front, pairs against single models (claim C3), and pairs turned round
+(C8)."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from a2r.outcomes import collect, grade, matched_votes
+from a2r.pipeline import synthesize
+from a2r.prices import flops, price
 from a2r.profiles import Profile
 from a2r.results import stats
 from a2r.results.figures import bars, colour, log_ticks
@@ -17,6 +21,35 @@ def front(points: pd.DataFrame, cost: str = "cost", value: str = "correct") -> p
     no_worse = (v[:, None] >= v) & (c[:, None] <= c)
     better = (v[:, None] > v) | (c[:, None] < c)
     return pd.Series(~(no_worse & better).any(axis=0), index=points.index)
+
+
+def turned(
+    lab: Profile, problems: pd.DataFrame, pools: dict[str, pd.DataFrame], outcomes: pd.DataFrame, prices: pd.DataFrame
+) -> pd.DataFrame:
+    """What the cost of smallest explorer -> largest synthesizer buys the other way round, as outcomes: the largest
+    model explores.
+
+    "A2R@k" of largest -> smallest and "Cons@k" of the largest, each with the k that comes nearest to that cost (at most
+    the pool's paths); the synthesis by the smallest is taken to cost what it does at N. What `outcomes` has already is
+    left out.
+    """
+    a2r = outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
+    small, large = lab.by_size(a2r.explorer)[0], lab.by_size(a2r.synthesizer)[-1]
+    pair = a2r[(a2r.explorer == small) & (a2r.synthesizer == large)].cost.mean()
+    path = price(pools[large], prices).mean()
+    size = int(pools[large].groupby("problem_id").size().min())
+    back = a2r[(a2r.explorer == large) & (a2r.synthesizer == small)].cost.mean() - lab.n_paths * path
+    k = min(size, max(1, round((pair - back) / path)))
+    frames = [matched_votes(problems, pools[large], prices, pair)]
+    at = lab.with_(n_paths=k, n_sets=max(1, min(lab.n_sets, size // k)))
+    read = grade(synthesize(at, small, problems, pools[large]), problems)
+    frames.append(
+        collect(problems, {large: pools[large]}, {(large, small): read}, prices, at).query(f"method == 'A2R@{k}'")
+    )
+    rows = pd.concat([frame.assign(flops=flops(frame, lab)) for frame in frames], ignore_index=True)
+    keys = ["explorer", "synthesizer", "method"]
+    known = pd.MultiIndex.from_frame(outcomes[keys].drop_duplicates())
+    return rows[~pd.MultiIndex.from_frame(rows[keys]).isin(known)]
 
 
 def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd.DataFrame:
@@ -36,8 +69,9 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
     ):
         ours = pair.groupby(keys)[["correct", "cost", "synthesizer_completion"]].mean()
         mine = outcomes[(outcomes.explorer == explorer) & (outcomes.method == f"Cons@{lab.n_paths}")]
-        # what the paths cost; the rest of the pair's cost is the synthesis
-        explored = mine.groupby(keys).cost.mean().mean()
+        explored = (
+            mine.groupby(keys).cost.mean().mean()
+        )  # what the paths cost; the rest of the pair's cost is the synthesis
         for (model, method), single in outcomes[outcomes.synthesizer == ""].groupby(["explorer", "method"], sort=False):
             if method == f"Pass@{lab.n_paths}" or size.get(model, 0) < size.get(synthesizer, 0):
                 continue
@@ -48,7 +82,7 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
             rows.append(
                 {
                     **{"explorer": explorer, "synthesizer": synthesizer, "against": f"{model} {method}"},
-                    "difference": stats.interval(ours.correct - theirs.correct),
+                    "difference": stats.difference(ours.correct, theirs.correct),
                     "p": stats.paired_test(ours.correct, theirs.correct),
                     "cost ratio": stats.ratio_interval(ours.cost, theirs.cost)[0],
                     "tokens per synthesis": ours.synthesizer_completion.mean(),
@@ -74,7 +108,7 @@ def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
                 "label": f"{explorer} → {synthesizer}" if synthesizer else single,
                 "family": method if method == "Pass@1" else method.split("@")[0],
                 "correct": stats.interval(means.correct),
-                "cost": stats.interval(1000 * means.cost),
+                "cost": stats.interval(1000 * means.cost, None),
                 "n": len(means),
             }
         )

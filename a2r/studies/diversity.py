@@ -15,6 +15,7 @@ from a2r.outcomes import grade
 from a2r.pipeline import Context, cut_sets, explore, synthesize_all
 from a2r.profiles import Profile
 from a2r.results import stats
+from a2r.results.stats import DIFFERENCE, SHARE
 
 MEASURES = {
     "answers": "distinct final answers",
@@ -44,10 +45,10 @@ def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     ):
         answers = paths.answer.tolist()
         groups = ballot(answers)
-        # as good as the problem's own
-        gold = next((a for a, right in zip(answers, paths.correct, strict=True) if right), None)
+        gold = next(
+            (a for a, right in zip(answers, paths.correct, strict=True) if right), None
+        )  # as good as the problem's own
         votes = [len(voters) for voters in groups.values()]
-        entropy_ = float(entropy(votes)) if votes else 0.0
         words = [text.split() for text in paths.text]
         texts = [" ".join(w) for w in words]
         bigrams = [Counter(pairwise(w)) for w in words]
@@ -61,7 +62,7 @@ def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
                     "pass1": paths.correct.mean(),
                     "cons": majority(answers, gold) if gold else 0.0,
                     "answers": len(votes),
-                    "effective answers": np.exp(entropy_),
+                    "effective answers": np.exp(entropy(votes)) if votes else 0.0,
                 },
                 "disagreement": 1 - agreeing / pairs if pairs else 0.0,
                 "distinct-2": len(total) / max(1, total.total()),
@@ -101,16 +102,17 @@ def escapes(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     right (`escaped`).
 
     The prefix trap (claim C7) says that an early error derails a chain for good. If it holds, a path that
-    leaves a wrong one early is right more often than one that shares most of its words.
+    leaves a wrong one early is right more often than one that shares most of its words. A path with the very text of
+    the wrong one is left out: it is wrong by that, and nothing to escape from.
     """
     rows = []
     for (benchmark, problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(
         ["benchmark", "problem_id", "set"], sort=False
     ):
         members = [(text.split(), right) for text, right in zip(paths.text, paths.correct, strict=True)]
-        for i, (words, right) in enumerate(members):
-            if not right:
-                for other, escaped in members[:i] + members[i + 1 :]:
+        for words, _ in (member for member in members if not member[1]):
+            for other, escaped in members:
+                if other != words:
                     rows.append(
                         [benchmark, problem_id, number, paths.model.iloc[0], parting(words, other), bool(escaped)]
                     )
@@ -160,7 +162,7 @@ def spearman(table: pd.DataFrame, x: str, y: str, control: str | None = None) ->
         xy, xz, yz = r(x, y), r(x, control), r(y, control)
         return (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
 
-    return stats.interval([*columns, *sums, count], statistic)
+    return stats.bootstrap([*columns, *sums, count], statistic)
 
 
 def relation(table: pd.DataFrame, measures: list[str], gains: list[str], control: str = "pass1") -> pd.DataFrame:
@@ -187,24 +189,28 @@ def by_answers(table: pd.DataFrame, gain: str) -> pd.DataFrame:
     """The gain by number of distinct answers in the set, as Intervals over problems; one row a number."""
     rows = []
     for k, part in table.groupby("answers"):
-        value = stats.interval(part.groupby(["benchmark", "problem_id"])[gain].mean())
+        value = stats.interval(part.groupby(["benchmark", "problem_id"])[gain].mean(), DIFFERENCE)
         rows.append({"distinct answers": int(k), gain: value, "sets": len(part), "n": value.n})
     return pd.DataFrame(rows)
 
 
 def least(table: pd.DataFrame, gain: str) -> str:
-    """In words: the fewest distinct answers at which the gain's interval lies above 0, or that the data cannot tell."""
+    """In words: the fewest distinct answers from which on every interval of the gain lies above 0, or that there is
+    none."""
     rows = by_answers(table, gain)
-    for k, value in zip(rows["distinct answers"], rows[gain], strict=True):
-        if value.low > 0:
-            interval = (
-                f"{100 * value.estimate:+.1f} points [{100 * value.low:+.1f}, {100 * value.high:+.1f}], n = {value.n}"
-            )
-            return f"From {k} distinct answers on: {interval}."
-    return (
-        f"At no number of distinct answers does the interval of '{gain}' lie above 0: "
-        f"these {len(table)} sets cannot tell."
-    )
+    above = [value.low > 0 for value in rows[gain]]
+    if not above[-1]:
+        return f"There is no number of distinct answers from which on '{gain}' lies above 0 in these {len(table)} sets."
+    first = max((i + 1 for i, good in enumerate(above) if not good), default=0)
+    shown = [f"{100 * v.estimate:+.1f} [{100 * v.low:+.1f}, {100 * v.high:+.1f}]" for v in rows[gain][first:]]
+    return f"From {rows['distinct answers'][first]} distinct answers on: {', '.join(shown)} points."
+
+
+# Of one problem; counts and scores without bounds of their own get a bootstrap.
+BOUNDS = {
+    **dict.fromkeys(("pass1", "cons", "A2R", "disagreement", "distinct-2", "parting"), SHARE),
+    **dict.fromkeys(("A2R − Pass@1", "A2R − Cons"), DIFFERENCE),
+}
 
 
 def pools(lab: Profile, problems: pd.DataFrame, temperatures: list[float]) -> dict[tuple[str, float], pd.DataFrame]:
@@ -230,8 +236,7 @@ def syntheses(
 def table(
     pools: dict[tuple[str, float], pd.DataFrame], syntheses: dict[tuple[str, float], pd.DataFrame], lab: Profile
 ) -> pd.DataFrame:
-    """`of_sets` of every pool with its explorer and temperature, the vote, A2R's accuracy on each set, and both
-    gains."""
+    """`of_sets` of every pool with its explorer and temperature, the vote, A2R's accuracy on it, and both gains."""
     frames = []
     for (explorer, temperature), pool in pools.items():
         sets = (
@@ -255,7 +260,7 @@ def means(sets: pd.DataFrame) -> pd.DataFrame:
             {
                 "explorer": explorer,
                 "temperature": temperature,
-                **{c: stats.interval(per[c]) for c in columns},
+                **{c: stats.interval(per[c], BOUNDS.get(c)) for c in columns},
                 "sets": len(part),
                 "n": len(per),
             }
@@ -264,22 +269,24 @@ def means(sets: pd.DataFrame) -> pd.DataFrame:
 
 
 def trap(pools: dict[tuple[str, float], pd.DataFrame], lab: Profile) -> pd.DataFrame:
-    """`escapes` of every unmixed pool as outcomes: method "early" or "late" by the median parting of its explorer and
-    temperature."""
-    frames = []
-    for (explorer, temperature), pool in pools.items():
-        pairs = escapes(pool, lab.n_paths, lab.n_sets)
-        if explorer != "mixed" and len(pairs):
-            middle = pairs.parting.median()
-            frames.append(pairs.assign(explorer=explorer, temperature=temperature, late=pairs.parting > middle))
+    """`escapes` of every unmixed pool as outcomes, two rows a stratum: the share that escaped (`correct`) among pairs
+    that part earlier than the stratum's mean (method "early") and later ("late"), and the number of `pairs`.
+
+    A stratum is a problem, explorer and temperature, so that neither hard problems, which part early and fail anyway,
+    nor weak explorers are what is compared. Strata whose pairs all part at one place are left out.
+    """
+    frames = [
+        escapes(pool, lab.n_paths, lab.n_sets).assign(explorer=explorer, temperature=temperature)
+        for (explorer, temperature), pool in pools.items()
+        if explorer != "mixed"
+    ]
+    stratum = ["benchmark", "problem_id", "explorer", "temperature"]
     pairs = pd.concat(frames, ignore_index=True)
-    # pairs of one problem are compared with pairs of that problem: hard problems part early and fail anyway
-    both = pairs.groupby(["benchmark", "problem_id"]).late.transform("nunique") == 2
-    method = pairs.late.map({True: "late", False: "early"})
-    return (
-        pairs[both]
-        .assign(method=method[both], synthesizer="", correct=pairs.escaped[both].astype(float))
-        .drop(columns=["late", "escaped"])
+    middle = pairs.groupby(stratum).parting.transform("mean")
+    pairs = pairs.assign(method=np.where(pairs.parting < middle, "early", "late"), synthesizer="")
+    pairs = pairs[pairs.groupby(stratum).method.transform("nunique") == 2]
+    return pairs.groupby([*stratum, "synthesizer", "method"], as_index=False).agg(
+        correct=("escaped", "mean"), pairs=("escaped", "size")
     )
 
 
@@ -292,11 +299,11 @@ def trap_table(outcomes: pd.DataFrame) -> pd.DataFrame:
             index=["benchmark", "problem_id"], columns="method", values="correct", aggfunc="mean"
         ).dropna()
         if len(wide) and {"early", "late"} <= set(wide):
-            difference = stats.interval(wide.early - wide.late)
+            difference = stats.difference(wide.early, wide.late)
             rows.append(
                 {
                     **{"explorer": explorer, "early": stats.interval(wide.early), "late": stats.interval(wide.late)},
-                    **{"early − late": difference, "pairs": len(part), "n": len(wide)},
+                    **{"early − late": difference, "pairs": int(part.pairs.sum()), "n": len(wide)},
                 }
             )
     return pd.DataFrame(rows)

@@ -1,6 +1,6 @@
 """The asymmetric grid: every explorer x every synthesizer on the same sets, and what each side's size explains.
 
-    pools, syntheses = run(lab, problems, explorers, synthesizers)
+    pools, syntheses, alone = run(lab, problems, explorers, synthesizers)
 
 An E x S grid costs E pools and E*S syntheses of every set, never E*S pools (`generations`).
 """
@@ -11,8 +11,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from a2r.outcomes import grade
+from a2r.outcomes import collect, grade, synthesized
 from a2r.pipeline import Context, explore, synthesize_all
+from a2r.prices import flops
 from a2r.profiles import Profile
 from a2r.results import stats
 from a2r.results.figures import bars
@@ -23,10 +24,11 @@ Syntheses = dict[tuple[str, str], pd.DataFrame]
 
 def run(
     lab: Profile, problems: pd.DataFrame, explorers: list[str], synthesizers: list[str], alone: tuple[str, ...] = ()
-) -> tuple[Pools, Syntheses]:
-    """Graded pools by explorer and graded syntheses by (explorer, synthesizer), read from the store or sampled.
+) -> tuple[Pools, Syntheses, dict[str, pd.DataFrame]]:
+    """Graded pools by explorer, syntheses by (explorer, synthesizer), and outputs without references by synthesizer.
 
-    Models named in `alone` have a pool too, which nobody reads: single models that pairs are compared with.
+    Read from the store or sampled. Models named in `alone` have a pool too, which nobody reads: single models that
+    pairs are compared with.
     """
     pools = {
         e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems)
@@ -34,11 +36,31 @@ def run(
     }
     # synthesizer by synthesizer and the last explorer first, so that a server loads a model for each role at most once
     in_turn = sorted(synthesizers, key=lambda s: s != list(pools)[-1])
-    pairs = {}
+    pairs, without = {}, {}
     for s in in_turn:
-        made = synthesize_all(lab, s, problems, [Context(pools[e]) for e in explorers])
+        nothing = Context(pools[explorers[0]], "none", lambda paths: [])
+        *made, last = synthesize_all(lab, s, problems, [*(Context(pools[e]) for e in explorers), nothing])
         pairs |= {(e, s): grade(frame, problems) for e, frame in zip(explorers, made, strict=True)}
-    return pools, {(e, s): pairs[e, s] for e in explorers for s in synthesizers}
+        without[s] = grade(last, problems)
+    return pools, {(e, s): pairs[e, s] for e in explorers for s in synthesizers}, {s: without[s] for s in synthesizers}
+
+
+def outcomes(
+    lab: Profile,
+    problems: pd.DataFrame,
+    pools: Pools,
+    syntheses: Syntheses,
+    alone: dict[str, pd.DataFrame],
+    prices: pd.DataFrame,
+) -> pd.DataFrame:
+    """`a2r.collect` of the grid, and each synthesizer without references: method "Alone@1", no explorer."""
+    table = collect(problems, pools, syntheses, prices, lab)
+    base = table[table.explorer == table.explorer.iloc[0]]  # which sets there are
+    rows = [
+        synthesized(problems, base, prices, f, lab.n_paths, lab.n_sets, "Alone@1", alone=True) for f in alone.values()
+    ]
+    single = pd.concat(rows, ignore_index=True).assign(explorer="", state="", right=np.nan)
+    return pd.concat([table, single.assign(flops=flops(single, lab))], ignore_index=True)
 
 
 def generations(pools: Pools, syntheses: Syntheses, lab: Profile, n_problems: int) -> pd.DataFrame:
@@ -101,7 +123,7 @@ def decomposition(outcomes: pd.DataFrame, n_paths: int = 4, method: str = "A2R")
     columns = [wide[c] for c in wide]
     names = parts(*[np.zeros(1)] * len(columns))
     rows = [
-        {"quantity": name, "value": stats.interval(columns, lambda *m, name=name: parts(*m)[name]), "n": n}
+        {"quantity": name, "value": stats.bootstrap(columns, lambda *m, name=name: parts(*m)[name]), "n": n}
         for name in names
     ]
     return pd.DataFrame(rows)
@@ -159,7 +181,7 @@ def grid_lines(
     size.
 
     `trained` synthesizers (RL model -> its base) are open diamonds beside their base on the left, dashed lines on the
-    right.
+    right. Dotted on the left: the synthesizer alone, which is where the lines lie if it ignores its references.
     """
     a2r, trained = cells(outcomes, f"A2R@{n_paths}"), trained or {}
     explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
@@ -194,6 +216,8 @@ def grid_lines(
                 marker="D",
                 markerfacecolor="white",
             )
+    if line := {s: value for (_, s), value in cells(outcomes, "Alone@1").items() if s in plain}:
+        draw(panels[0], list(line), list(line.values()), 1, color="#333333", linestyle=":", marker="", label="alone")
     for k, s in enumerate(synthesizers):
         shift = 1 + 0.025 * (k - (len(synthesizers) - 1) / 2)
         look = {"linestyle": "--", "marker": "D", "markerfacecolor": "white"} if s in trained else {}

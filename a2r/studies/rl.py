@@ -34,7 +34,7 @@ def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int =
                     "explorer": e,
                     f"{before}": stats.interval(a),
                     f"{after}": stats.interval(b),
-                    "difference": stats.interval(b - a),
+                    "difference": stats.difference(b, a),
                 },
                 **{"n": len(a), "p": stats.paired_test(b, a)},
             }
@@ -45,8 +45,7 @@ def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int =
 
 
 def draw_before_after(table: pd.DataFrame) -> Figure:
-    """Accuracy of two synthesizers (columns 1 and 2 of `before_after`) by explorer; right, their difference in
-    points."""
+    """Accuracy of two synthesizers (columns 1, 2 of `before_after`) by explorer; right their difference in points."""
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7.6, 0.9 + 0.36 * len(table)), sharey=True, width_ratios=[1.4, 1]
     )

@@ -34,9 +34,11 @@ def run(
 
 
 def one(table: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
-    """At N = 1 Pass@1, Cons@1 and Pass@N are one and the same; the row named Pass@1 stands twice and is dropped
-    once."""
-    return table.drop_duplicates(["benchmark", "problem_id", "set", "method"]).assign(N=1, pair_synthesizer=pair[1])
+    """At N = 1 the name Pass@1 stands for a set's own path and for Pass@N of the whole pool, which comes last and is
+    kept."""
+    return table.drop_duplicates(["benchmark", "problem_id", "set", "method"], keep="last").assign(
+        N=1, pair_synthesizer=pair[1]
+    )
 
 
 def table(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +53,7 @@ def table(outcomes: pd.DataFrame) -> pd.DataFrame:
                 **{"explorer": explorer, "synthesizer": synthesizer, "N": n, "method": method},
                 **{
                     "accuracy": stats.interval(means.correct),
-                    "cost": stats.interval(1000 * means.cost),
+                    "cost": stats.interval(1000 * means.cost, None),
                     "n": len(means),
                 },
             }

@@ -6,9 +6,40 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from a2r.outcomes import STATES, rates
+from a2r.outcomes import STATES, collect, grade, rates, synthesized
+from a2r.pipeline import Context, explore, synthesize, synthesize_all
+from a2r.prices import flops
+from a2r.profiles import Profile
 from a2r.results import stats
 from a2r.results.figures import bars, colour
+
+
+def run(
+    lab: Profile, problems: pd.DataFrame, models: list[str], prices: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], dict[tuple[str, str], pd.DataFrame]]:
+    """Outcomes, graded pools by model, and graded syntheses by (model, model), read from the store or sampled.
+
+    Beside A2R@N and the baselines each set has "Alone@1", the same prompt without references; and where the profile
+    gives syntheses a temperature of their own, "A2R@N, one temperature": at that of the paths.
+    """
+    pools, syntheses, frames = {}, {}, []
+    for m in models:  # model by model, so that a server has to load each once
+        pools[m] = grade(explore(lab, m, problems, lab.n_paths * lab.n_sets), problems)
+        contexts = [Context(pools[m]), Context(pools[m], "none", lambda paths: [])]
+        read, alone = (grade(frame, problems) for frame in synthesize_all(lab, m, problems, contexts))
+        syntheses[m, m] = read
+        table = collect(problems, {m: pools[m]}, {(m, m): read}, prices, lab)
+        more = [synthesized(problems, table, prices, alone, lab.n_paths, lab.n_sets, "Alone@1", alone=True)]
+        temperature = lab.sampling_of(m).temperature
+        if temperature != lab.sampling_of(m, "synthesizer").temperature:
+            same = grade(synthesize(lab.with_(temperature=temperature), m, problems, pools[m]), problems)
+            more.append(
+                synthesized(
+                    problems, table, prices, same, lab.n_paths, lab.n_sets, f"A2R@{lab.n_paths}, one temperature"
+                )
+            )
+        frames += [table, *(rows.assign(flops=flops(rows, lab)) for rows in more)]
+    return pd.concat(frames, ignore_index=True), pools, syntheses
 
 
 def reliability(pools: dict[str, pd.DataFrame], syntheses: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
@@ -21,36 +52,64 @@ def reliability(pools: dict[str, pd.DataFrame], syntheses: dict[tuple[str, str],
     return pd.DataFrame(rows)
 
 
+def two_sets(lab: Profile, n_problems: int) -> Profile:
+    """The profile with two sets a problem, on at most `n_problems` a benchmark; itself where it has two or more."""
+    return lab if lab.n_sets > 1 else lab.with_(n_sets=2, n_problems=min(n_problems, lab.n_problems or n_problems))
+
+
+def pilot(outcomes: pd.DataFrame, n_paths: int) -> dict[str, pd.DataFrame]:
+    """A2R@N - Cons@N of every set, by model: problems as rows, sets as columns."""
+    wide = outcomes.pivot_table(
+        index=["explorer", *stats.KEYS], columns=["method", "set"], values="correct", sort=False
+    )
+    gains = wide[f"A2R@{n_paths}"] - wide[f"Cons@{n_paths}"]
+    return {model: part.droplevel(0) for model, part in gains.groupby(level=0, sort=False)}
+
+
+def components(outcomes: pd.DataFrame, n_paths: int) -> pd.DataFrame:
+    """Variance of A2R@N - Cons@N between problems and within one, by model, and what follows for the standard error of
+    a gain.
+
+    The standard error that was reached, and what it would be with twice the problems and with twice the sets: whichever
+    is the smaller is what to buy. ValueError for outcomes of one set.
+    """
+    rows = []
+    for model, gains in pilot(outcomes, n_paths).items():
+        found, (n, k) = stats.components(gains), gains.shape
+        errors = {"as run": (n, k), "twice the problems": (2 * n, k), "twice the sets": (n, 2 * k)}
+        errors = {f"error in points, {name}": 100 * found.of_mean(*size) ** 0.5 for name, size in errors.items()}
+        rows.append(
+            {
+                "model": model,
+                "between problems": found.between,
+                "within a problem": found.within,
+                **errors,
+                "sets": k,
+                "n": n,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def power(
-    outcomes: pd.DataFrame, n_paths: int, gains: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.1), most: int = 3000
+    outcomes: pd.DataFrame, n_paths: int, gains: tuple[float, ...] = (0.01, 0.02, 0.03, 0.05, 0.1), most: int = 5000
 ) -> pd.DataFrame:
     """Problems needed for 80% power at p <= .05, one row a gain in points, one column a number of sets; pilot: all of
     these outcomes.
 
-    The column "at 30 problems" is the power that 30 problems (AIME) with 16 sets have.
+    The last column is the power that 30 problems (AIME) with 16 sets have. ValueError for outcomes of one set.
     """
-    a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
-    mine = outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.synthesizer.eq("")]
-    pilot = pd.concat(
-        [
-            stats.per_problem(part)[[cons, a2r]]
-            for _, part in mine.groupby("explorer", sort=False)
-            if a2r in set(part.method)
-        ]
-    )
+    gathered = pd.concat(pilot(outcomes, n_paths).values())
     rows = []
     for gain in gains:
-        try:
-            needed = {
-                f"{k} set{'s' * (k > 1)}": stats.problems_needed(pilot, gain, k, most=most, simulations=200)
-                or f"more than {most}"
-                for k in (1, 4, 16)
-            }
-            rows.append(
-                {"gain in points": 100 * gain, **needed, "power at 30 problems": stats.power(pilot, gain, 30, 16)}
-            )
-        except ValueError:
-            continue  # the gain does not fit between the pilot's accuracy and 1
+        needed = {
+            f"{k} set{'s' * (k > 1)}": stats.problems_needed(gathered, gain, k, most=most, simulations=200)
+            or f"more than {most}"
+            for k in (1, 4, 16)
+        }
+        rows.append(
+            {"gain in points": 100 * gain, **needed, "power at 30 problems": stats.power(gathered, gain, 30, 16)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -109,14 +168,14 @@ def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int)
         .drop_duplicates()
         .itertuples(index=False, name=None)
     )
-    colours, levels = sns.color_palette("flare", len(pairs)), sorted(groups.unique())
+    colours, levels = sns.color_palette("flare", len(pairs)), groups.astype("category").cat.categories
     for k, (explorer, synthesizer) in enumerate(pairs):
         wide = stats.per_problem(
             outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
         )
-        gain = 100 * (wide[a2r] - wide[cons])
         members = groups.loc[wide.index.get_level_values("problem_id")].to_numpy()
-        estimates = [stats.interval(gain[members == level]) for level in levels]
+        gains = [stats.difference(part[a2r], part[cons]) for part in (wide[members == level] for level in levels)]
+        estimates = [stats.Interval(*(100 * x for x in e[:3]), e.n) for e in gains]
         x = np.arange(len(levels)) + (k - (len(pairs) - 1) / 2) * 0.12
         y = [e.estimate for e in estimates]
         error = bars(estimates)
