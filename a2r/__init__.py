@@ -9,30 +9,32 @@ syntheses = a2r.grade(a2r.synthesize(lab, "nano-64", problems, pool, n_paths=4, 
 table = a2r.outcomes(problems, pool, a2r.read_prices(lab.prices), syntheses, n_paths=4, n_sets=2)
 """
 
-from a2r.errors import UserError
-from a2r.outcomes import collect, difficulty, grade, outcomes
-from a2r.pipeline import cut_sets, explore, synthesize
-from a2r.prices import read_prices
-from a2r.problems import load_problems
-from a2r.profiles import load_profile
-from a2r.results import figures, stats, tables
-from a2r.results.study import begin, read_outcomes
+import os
+from importlib import import_module
 
-__all__ = [
-    "UserError",
-    "begin",
-    "collect",
-    "cut_sets",
-    "difficulty",
-    "explore",
-    "figures",
-    "grade",
-    "load_problems",
-    "load_profile",
-    "outcomes",
-    "read_outcomes",
-    "read_prices",
-    "stats",
-    "synthesize",
-    "tables",
-]
+from a2r.errors import UserError
+
+_HOMES = {
+    "a2r.outcomes": ("collect", "difficulty", "grade", "outcomes"),
+    "a2r.pipeline": ("cut_sets", "explore", "synthesize"),
+    "a2r.prices": ("read_prices",),
+    "a2r.problems": ("load_problems",),
+    "a2r.profiles": ("load_profile",),
+    "a2r.results": ("figures", "stats", "tables"),
+    "a2r.results.study": ("begin", "read_outcomes"),
+}
+
+__all__ = ["UserError", *sorted(name for names in _HOMES.values() for name in names)]
+
+
+def __getattr__(name: str):
+    """Load a module when it, or a name of it, is first used: together they take seconds to import."""
+    for module, names in _HOMES.items():
+        if name in names:
+            home = import_module(module)
+            return getattr(home, name) if hasattr(home, name) else import_module(f"{module}.{name}")
+    raise AttributeError(f"module 'a2r' has no attribute '{name}'")
+
+
+if "A2R_TRACE" in os.environ:  # `a2r run` wants to know what its notebook reads
+    import_module("a2r.results.trace").begin()

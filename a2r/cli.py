@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from a2r.errors import UserError
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="KNOB=V1,V2",
         help="run for every value; several sweeps: for every combination",
     )
+    run.add_argument("--again", action="store_true", help="execute also what is up to date")
     plan = commands.add_parser(
         "plan", help="how many generations a profile's studies still need, with tokens and cost; samples nothing"
     )
@@ -66,7 +68,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        return COMMANDS[args.command](args)
+        code = COMMANDS[args.command](args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who read has had enough, as in `a2r store | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        return 0
     except UserError as error:
         print(f"a2r: {error}", file=sys.stderr)
         return 2
@@ -77,29 +84,45 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_studies(args: argparse.Namespace) -> int:
     from a2r.lab import runner
-    from a2r.profiles import load_profile
-    from a2r.results.study import from_root
+    from a2r.profiles import from_root, load_profile
 
     parameters = dict(pair(text, "-p") for text in args.parameter)
     profile = parameters.pop("profile", args.profile)
     sweeps = {name: values.split(",") for name, values in (pair(text, "--sweep") for text in args.sweep)}
     combinations = [dict(zip(sweeps, values, strict=True)) for values in itertools.product(*sweeps.values())]
     chosen = args.study or runner.runnable(profile)
-    for study in chosen:  # refuse all before running any
-        for swept in combinations:
-            runner.check_parameters(runner.find(study), {**parameters, **swept})
+    # refuse all before running any, and learn how long each took the last time
+    before = {
+        (study, i): runner.seconds(study, profile, {**parameters, **swept})
+        for study in chosen
+        for i, swept in enumerate(combinations)
+    }
+    took: list[float] = []
     for study in chosen:
         runs = []
-        for swept in combinations:
-            try:
-                executed = runner.run(study, profile, {**parameters, **swept})
-            except runner.StudyFailed as failure:
-                print(f"a2r: {failure}", file=sys.stderr)
-                return 1
+        for i, swept in enumerate(combinations):
+            values = {**parameters, **swept}
+            expected = before.pop((study, i))
+            said = "as asked" if args.again else runner.stale(study, profile, values)
+            if said is None:
+                executed, verb = runner.planned(study, profile, values)[2], "up to date"
+            else:
+                usual = sum(took) / len(took) if took else None
+                left = [seconds or usual for seconds in (expected, *before.values())]
+                about = "" if None in left else f", about {max(1, round(sum(left) / 60))} min left"
+                total = len(chosen) * len(combinations)
+                print(f"[{total - len(before)} of {total}{about}] {study}: {said}", file=sys.stderr, flush=True)
+                started = time.monotonic()
+                try:
+                    executed, verb = runner.run(study, profile, values), "done"
+                except runner.StudyFailed as failure:
+                    print(f"a2r: {failure}", file=sys.stderr)
+                    return 1
+                took.append(time.monotonic() - started)
             runs.append((swept, executed))
             made = runner.results(executed)
             where = "; ".join(f"{kind} {_common(paths)}" for kind, paths in made.items() if paths)
-            print(f"{study}: notebook {from_root(executed)}; {where}", flush=True)
+            print(f"{study}: {verb}; notebook {from_root(executed)}; {where}", flush=True)
         if sweeps:
             for path in runner.collected(load_profile(profile), runs):
                 print(f"{study}: all runs in {from_root(path)}", flush=True)
@@ -165,7 +188,7 @@ def keep_store(args: argparse.Namespace) -> int:
 
 def write_report(args: argparse.Namespace) -> int:
     from a2r.lab import report
-    from a2r.results.study import from_root
+    from a2r.profiles import from_root
 
     print(f"report: {from_root(report.write(args.profile))}")
     return 0
@@ -174,8 +197,7 @@ def write_report(args: argparse.Namespace) -> int:
 def train_synthesizer(args: argparse.Namespace) -> int:
     import yaml
 
-    from a2r.profiles import ROOT, load_profile, registered
-    from a2r.results.study import from_root
+    from a2r.profiles import ROOT, from_root, load_profile, registered
     from a2r.training import rl
 
     lab = load_profile(args.profile)

@@ -1,5 +1,15 @@
 """One exception for everything a user can put right; its message is one sentence: what, where, what to do."""
 
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Bad input. The command line prints the sentence and exits with 2."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, to go behind a name that is not known; nothing where none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1)
+    return f" (did you mean '{near[0]}'?)" if near else ""

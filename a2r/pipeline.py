@@ -9,6 +9,7 @@ Asking for samples that are in the store reads them; only the missing ones are g
 import hashlib
 import itertools
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -172,6 +173,7 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
             for c in ("benchmark", "problem_id", "set", "explorer", "condition")
         }
         samples = found.loc[[id_ for id_, _ in wanted]].reset_index(drop=True)
+        sys.audit("a2r.samples", profile.store_path, samples)  # for who keeps account of what is read (results.trace)
         return samples.assign(role=role, model=name, **here).astype({"set": "int32"})
 
 

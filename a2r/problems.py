@@ -6,12 +6,13 @@ Further columns of the source, such as a level or a domain, are kept.
 import hashlib
 import json
 import re
+import sys
 from dataclasses import replace
 
 import pandas as pd
 
 from a2r.answers import canonical
-from a2r.errors import UserError
+from a2r.errors import UserError, nearest
 from a2r.profiles import ROOT, Benchmark, Profile
 
 REQUIRED = ["problem_id", "question", "answer"]
@@ -82,6 +83,7 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
         ),
     }
     if path.exists() and path.suffix in readers:
+        sys.audit("open", str(path), "r", 0)  # Parquet is opened below Python (results.trace)
         try:
             frame = readers[path.suffix](path)
         except pd.errors.EmptyDataError:
@@ -91,12 +93,23 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
             raise UserError(f"{where} cannot be read ({reason}); give a whole {path.suffix} file.") from error
     elif path.is_dir():
         frame = from_hub(replace(benchmark, path=str(path), revision=None), where)
-    elif path.suffix in readers or path.exists():
-        raise UserError(f"{where} is not there, or not a .parquet, .jsonl or .csv file; give the path of one.")
+    elif path.exists():
+        raise UserError(f"{where} is no .parquet, .jsonl or .csv file; give the path of one.")
+    elif path.suffix in readers:
+        raise UserError(
+            f"{where} is not there: looked for {path}; a relative path is taken from the profile's own folder, "
+            f"else from {ROOT}."
+        )
     else:
         frame = from_hub(benchmark, where)
     if frame.empty:
         raise UserError(f"{where} is empty; give a file with at least one problem.")
+    if lacking := {ours: theirs for ours, theirs in benchmark.columns.items() if theirs not in frame}:
+        ours, theirs = next(iter(lacking.items()))
+        raise UserError(
+            f"{where} has no column '{theirs}'{nearest(theirs, frame.columns)}, which the profile gives as its {ours}; "
+            f"its columns are {', '.join(frame.columns)}."
+        )
     # a column of theirs that has the name of one of ours, but is not what the profile maps to it, makes room
     frame = frame.drop(columns=set(benchmark.columns) - set(benchmark.columns.values()), errors="ignore")
     frame = frame.rename(columns={theirs: ours for ours, theirs in benchmark.columns.items()})

@@ -11,10 +11,18 @@ import yaml
 
 from a2r import prompts
 from a2r.engines import Sampling
-from a2r.errors import UserError
+from a2r.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = Path(__file__).resolve().parent / "profiles"
+
+# What studies vary by `with_`; in `changes` where a value differs from the profile's.
+KNOBS = ("n_paths", "n_sets", "n_syntheses", "n_problems", "seed", "temperature", "synthesizer_temperature")
+
+
+def from_root(path: Path) -> str:
+    """A path as it is shown: from the repository's root where it is in it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 @dataclass(frozen=True)
@@ -38,12 +46,20 @@ class Model:
     base: str | None = None  # the profile's model that this one was trained from by RL
     tokens_per_second: float | None = None  # what one server of it writes, all requests together; for plans
     gpus: int = 1  # that such a server takes
+    # the folder of the user's own profile that names it, where a relative path is looked for first
+    beside: str = field(default="", compare=False)
 
     @property
     def location(self) -> str:
-        """The local folder if there is one, else the hub id."""
-        local = ROOT / self.path
-        return str(local) if local.exists() else self.path
+        """The local folder if there is one, else the hub id. UserError for a path that is no hub id and not there."""
+        places = [place / self.path for place in (Path(self.beside or ROOT), ROOT)]
+        for place in places:
+            if place.exists():
+                return str(place)
+        if self.path.count("/") > 1 or self.path.startswith((".", "~")):
+            looked = " and ".join(dict.fromkeys(map(str, places)))
+            raise UserError(f"the folder of model '{self.name}' is not there: looked for {looked}; correct its path.")
+        return self.path
 
     @property
     def identity(self) -> str:
@@ -99,6 +115,8 @@ class Profile:
     prompts: dict = field(default_factory=dict)  # texts in place of those of `prompts.FORMS`, by form
     rl: dict = field(default_factory=dict)  # how the RL synthesizer is trained: a `rl.Recipe`
     reported: tuple[Benchmark, ...] = ()  # every benchmark of the profile and of its studies: what RL must not train on
+    studies: tuple[str, ...] = ()  # to which the profile gives other values
+    source: str = ""  # the file that it is from
     changes: tuple = ()  # what `with_` changed, as (name, value) pairs; runs that differ keep their results apart by it
 
     @property
@@ -118,8 +136,9 @@ class Profile:
         for model in self.models:
             if model.name == name:
                 return model
+        names = [model.name for model in self.models]
         raise UserError(
-            f"model '{name}' is not in profile '{self.name}'; it has {', '.join(m.name for m in self.models)}."
+            f"model '{name}'{nearest(name, names)} is not in profile '{self.name}'; it has {', '.join(names)}."
         )
 
     def by_size(self, names) -> list[str]:
@@ -195,9 +214,10 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
     if not path.exists():
         raise UserError(
-            f"there is no profile '{name}'; choose {', '.join(available())} or give the path of a YAML file."
+            f"there is no profile '{name}'{nearest(name, available())}; choose {', '.join(available())} "
+            "or give the path of a YAML file."
         )
-    raw = {**_read(path), "name": path.stem}
+    raw = {**_read(path), "name": path.stem, "source": str(path.resolve())}
     where = f"profile {path}"
     studies = raw.pop("studies", {})
     if not isinstance(studies, dict) or not all(isinstance(own, dict) for own in studies.values()):
@@ -205,7 +225,7 @@ def load_profile(name: str, study: str | None = None) -> Profile:
             f"{where} gives {studies!r} as its studies, which has to be a mapping of studies to their values."
         )
     reported = [raw.get("benchmarks"), *(own.get("benchmarks") for own in studies.values())]
-    raw |= studies.get(study, {})
+    raw |= {**studies.get(study, {}), "studies": tuple(studies)}
     raw.setdefault("forms", list(prompts.FORMS))
     for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric", "efficient", "forms"):
         if not isinstance(raw.setdefault(key, []), list):
@@ -259,6 +279,7 @@ def registered(profile: str, name: str, model: Path, folder: Path) -> Path:
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
     raw = _read(path)
     raw["models"] = [{**m, "path": str(model)} if m["name"] == name else m for m in raw["models"]]
+    raw |= {key: str(ROOT / raw[key]) for key in ("store", "figures") if key in raw}  # not beside the new file
     made = folder / f"{path.stem}-{model.name}.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     made.write_text(f"# Made by a2r train-synthesizer from {path.name}.\n" + yaml.safe_dump(raw, sort_keys=False))
@@ -278,6 +299,8 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
         raise UserError(f"profile {path} cannot be read ({str(error).splitlines()[0]}); give a YAML file.") from error
     if not isinstance(raw, dict):
         raise UserError(f"profile {path} holds no keys; see a2r/profiles/nano.yaml for the form.")
+    if path.parent.resolve() != PROFILES:
+        _beside(raw, path.parent.resolve())
     if "extends" not in raw:
         return raw
     base = str(raw.pop("extends"))
@@ -291,6 +314,23 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
         if isinstance(parent[key], dict) and isinstance(raw[key], dict)
     }
     return {**parent, **raw, **inner}
+
+
+def _beside(raw: dict, folder: Path) -> None:
+    """Take the relative paths of a user's own profile from where that lies; what is not there is left as it is: the
+    repository's, or on the hub."""
+    own = raw["studies"].values() if isinstance(raw.get("studies"), dict) else ()
+    for keys in (raw, *(keys for keys in own if isinstance(keys, dict))):
+        for key in ("store", "figures"):  # may still have to be made
+            if isinstance(keys.get(key), str):
+                keys[key] = str(folder / keys[key])
+        for item in [keys, *(keys.get("benchmarks") or [])]:
+            for key in ("path", "prices"):
+                if isinstance(item, dict) and isinstance(item.get(key), str) and (folder / item[key]).exists():
+                    item[key] = str(folder / item[key])
+        for model in keys.get("models") or []:
+            if isinstance(model, dict):
+                model.setdefault("beside", str(folder))
 
 
 def _model(values: dict, sampling: dict, where: str) -> Model:
@@ -309,7 +349,8 @@ def build(kind: type, values: dict, where: str):
     known = [f.name for f in fields(kind)]
     if unknown := [key for key in values if key not in known]:
         raise UserError(
-            f"{where} has an unknown key '{unknown[0]}' for a {kind.__name__.lower()}; known are {', '.join(known)}."
+            f"{where} has an unknown key '{unknown[0]}'{nearest(unknown[0], known)} for a {kind.__name__.lower()}; "
+            f"known are {', '.join(known)}."
         )
     try:
         return _check(kind(**values), where)

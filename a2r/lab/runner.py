@@ -5,17 +5,13 @@ import json
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import get_args, get_origin
 
-import nbformat
-import pandas as pd
-import papermill
-from nbclient.exceptions import CellExecutionError, DeadKernelError
-from papermill.exceptions import PapermillExecutionError
-
-from a2r.errors import UserError
-from a2r.profiles import ROOT, Profile, load_profile
+from a2r.errors import UserError, nearest
+from a2r.problems import load_problems
+from a2r.profiles import KNOBS, ROOT, Profile, load_profile
 
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs" / "notebooks"
@@ -40,31 +36,46 @@ def find(study: str) -> Path:
     studies = available()
     if notebook := {**studies, **{path.stem: path for path in studies.values()}}.get(study):
         return notebook
-    raise UserError(f"there is no study '{study}'; choose {', '.join(studies)}.")
+    raise UserError(f"there is no study '{study}'{nearest(study, studies)}; choose {', '.join(studies)}.")
 
 
 def runnable(profile: str) -> list[str]:
     """All studies but, said in a line, those of trainings that the profile has no records of."""
-    from a2r.studies import stability
-    from a2r.training import rl
-    from a2r.training.nano import family
-
     chosen = list(available())
-    for study, read in (("family", family.records), ("rl", rl.read_record), ("stability", stability.stored)):
+    for study in ("family", "rl", "stability"):
         try:
-            read(load_profile(profile, study))
+            if stale(study, profile):  # else its records are there, and what reads them need not be loaded
+                _read_records(study, load_profile(profile, study))
         except UserError as reason:
             print(f"{study}: left out, {reason}", file=sys.stderr)
             chosen.remove(study)
     return chosen
 
 
+def _read_records(study: str, lab: Profile) -> None:
+    from a2r.studies import stability
+    from a2r.training import rl
+    from a2r.training.nano import family
+
+    {"family": family.records, "rl": rl.read_record, "stability": stability.stored}[study](lab)
+
+
 def parameters_of(notebook: Path) -> dict[str, object]:
-    """Default values of a notebook's `parameters` cell, by name."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    source = next((cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), "")
-    assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
+    """Default values of a notebook's `parameters` cell, by name. UserError for one that is no literal."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    tagged = [cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    defaults = {}
+    for node in ast.parse("".join(tagged[0]) if tagged else "").body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            try:
+                defaults[target.id] = ast.literal_eval(node.value)
+            except (ValueError, AttributeError):
+                raise UserError(
+                    f"the parameters cell of {notebook.name} says `{ast.unparse(node)}`; a default has to be a plain "
+                    "value under one name, so compute it in a later cell."
+                ) from None
+    return defaults
 
 
 def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str, object]:
@@ -77,7 +88,8 @@ def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str
     checked = {}
     for name, value in given.items():
         if name not in defaults:
-            raise UserError(f"study {notebook.stem} has no parameter '{name}'; it takes {', '.join(defaults)}.")
+            takes = f"it takes {', '.join(defaults)}" if defaults else "tag a cell of it 'parameters' to give it some"
+            raise UserError(f"study {notebook.stem} has no parameter '{name}'{nearest(name, defaults)}; {takes}.")
         checked[name] = convert(name, value, defaults[name], notebook.stem)
     return checked
 
@@ -130,25 +142,91 @@ def convert(name: str, value, default, study: str):
         ) from None
 
 
-def run(study: str, profile: str = "nano", parameters: dict | None = None, progress: bool = True) -> Path:
-    """Execute a study; returns the executed notebook, whose name tells the parameters.
+def planned(study: str, profile: str = "nano", parameters: dict | None = None) -> tuple[Path, dict, Path]:
+    """What a run would execute, with which values, and where the executed copy would be, whose name tells them.
 
-    Raises UserError for an unknown study, profile or parameter (nothing is executed then), and StudyFailed
-    when a cell fails: the executed notebook is kept and everything sampled is in the store, so the next run continues.
+    Raises UserError for everything that can be refused before: an unknown study, profile, parameter or model, a value
+    that does not fit. Reads and writes nothing else.
     """
     notebook = find(study)
-    load_profile(profile)
     if profile.endswith((".yaml", ".yml")):
         profile = str(Path(profile).resolve())  # the notebook runs in the repository's root, wherever this was called
+    name = next(name for name, path in available().items() if path == notebook)
+    lab = load_profile(profile, name)
+    for own in lab.studies:
+        if own not in available():
+            raise UserError(
+                f"profile {profile} gives values to a study '{own}'{nearest(own, available())} under 'studies', "
+                f"but there are {', '.join(available())}."
+            )
     values = check_parameters(notebook, {**(parameters or {}), "profile": profile})
+    lab.with_(**{knob: values[knob] for knob in KNOBS if knob in values})
+    for temperature in values.get("temperatures") or ():
+        lab.with_(temperature=temperature)
+    for size in values.get("sizes") or ():
+        lab.with_(n_paths=size)
+    for name in ("models", "explorers", "synthesizers", "pairs"):
+        for model in values.get(name) or ():
+            for one in model.split(">"):
+                lab.model(one)
     label = "_".join(
         f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}".replace("/", "-")
         for k, v in sorted(values.items())
         if k != "profile"
     )
-    output = RUNS / "__".join(filter(None, [notebook.stem, Path(profile).stem, label[:150]]))
-    output = output.with_name(output.name + ".ipynb")
+    output = "__".join(filter(None, [notebook.stem, Path(profile).stem, label[:150]]))
+    return notebook, values, RUNS / f"{output}.ipynb"
+
+
+def stale(study: str, profile: str = "nano", parameters: dict | None = None) -> str | None:
+    """Why a study has to be executed, in a few words; None where all that its last run came from is as it was."""
+    from a2r.results import trace
+
+    notebook, values, output = planned(study, profile, parameters)
+    if not output.exists() or not _stamp(output).exists():
+        return "not run to its end yet"
+    stamp = json.loads(_stamp(output).read_text())
+    if stamp["notebook"] != trace.digest(notebook):
+        return f"{notebook.name} is not as it was"
+    if stamp["values"] != values:
+        return "other parameters"
+    return trace.changed(stamp)
+
+
+def seconds(study: str, profile: str = "nano", parameters: dict | None = None) -> float | None:
+    """How long the last run of a study took that went to its end; None if there was none."""
+    stamp = _stamp(planned(study, profile, parameters)[2])
+    return json.loads(stamp.read_text())["seconds"] if stamp.exists() else None
+
+
+def _stamp(output: Path) -> Path:
+    return output.with_suffix(".json")
+
+
+def run(study: str, profile: str = "nano", parameters: dict | None = None, progress: bool = True) -> Path:
+    """Execute a study; returns the executed notebook, with a stamp beside it of what the results came from (`stale`).
+
+    Raises UserError where `planned` or the problems refuse (nothing is executed then), and StudyFailed when a cell
+    fails: the executed notebook is kept and everything sampled is in the store, so the next run continues.
+    """
+    notebook, values, output = planned(study, profile, parameters)
+    name = next(name for name, path in available().items() if path == notebook)
+    lab = load_profile(values["profile"], name)
+    load_problems(lab)
+    if lab.engine in ("auto", "transformers", "vllm"):
+        for model in dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric)):
+            _ = lab.model(model).location  # refuses a folder that is not there
+
+    import papermill
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from a2r.results import trace
+
     output.parent.mkdir(parents=True, exist_ok=True)
+    _stamp(output).unlink(missing_ok=True)
+    started, digest, found = time.time(), trace.digest(notebook), output.with_suffix(".trace")
+    os.environ["A2R_TRACE"] = str(found)  # for the kernel
     logging.getLogger("papermill").setLevel(logging.WARNING)
     # tqdm.auto, which some library imports, wants widgets
     os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
@@ -176,13 +254,19 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
         raise StudyFailed(
             f"the kernel of {notebook.name} died; the samples are kept, run it again to go on."
         ) from error
+    finally:
+        del os.environ["A2R_TRACE"]
+    if found.exists():
+        stamp = {"notebook": digest, "values": values, "seconds": time.time() - started}
+        _stamp(output).write_text(json.dumps({**json.loads(found.read_text()), **stamp}))
+        found.unlink()
     return output
 
 
 def results(executed: Path) -> dict[str, list[str]]:
     """What the last cell of an executed study says it made: {"tables": [...], "figures": [...]}; paths from the
     repository's root."""
-    for cell in reversed(nbformat.read(executed, as_version=4).cells):
+    for cell in reversed(json.loads(executed.read_text(encoding="utf-8"))["cells"]):
         for out in cell.get("outputs", []):
             made = out.get("data", {}).get("application/vnd.a2r+json")
             if made:
@@ -196,6 +280,8 @@ def collected(lab: Profile, runs: list[tuple[dict, Path]]) -> list[Path]:
 
     They lie beside the folders of the single runs, in one named after the sweep.
     """
+    import pandas as pd
+
     tables: dict[str, list[pd.DataFrame]] = {}
     for swept, executed in runs:
         for path in map(Path, results(executed).get("tables", [])):

@@ -1,27 +1,28 @@
 """What a study leaves behind: tables, figures and its outcomes, each with provenance."""
 
+import io
 import json
 import platform
+import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from a2r.profiles import ROOT, Profile
-from a2r.results import figures, tables
+from a2r.profiles import KNOBS, ROOT, Profile, from_root
+from a2r.results import figures, tables, trace
 
-PACKAGES = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "seaborn", "papermill", "math-verify")
-
-# In `lab.changes` where they differ from the profile.
-KNOBS = ("n_paths", "n_sets", "n_syntheses", "n_problems", "seed", "temperature", "synthesizer_temperature")
+COMMIT = re.compile(rb'"commit": ?"([^"]*)"')
 
 
 class Study:
     """One run of one study: saves under figures/<profile>/ and remembers what it saved.
 
-    A run whose knobs differ from the profile's saves in a folder of its own there, named after them.
+    A run whose knobs differ from the profile's saves in a folder of its own there, named after them. A file that would
+    come out as it is, but for the commit it was made at and seconds that a clock measured, is left alone.
     """
 
     def __init__(self, lab: Profile, name: str, parameters: dict):
@@ -31,9 +32,9 @@ class Study:
             f"{k}={'+'.join(map(str, v)) if isinstance(v, list) else v}" for k, v in (*lab.changes, *own.items())
         ]
         self.folder = ROOT / lab.figures / lab.name / "_".join(changed).replace("/", "-")
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
+        self.files: set[Path] = set()
         figures.style()
         # the report is read from paper, where nothing unfolds
         pd.set_option("display.max_colwidth", None, "display.max_rows", None)
@@ -41,15 +42,30 @@ class Study:
     def table(self, table: pd.DataFrame, name: str) -> None:
         """Save a table as <study>_<name>.csv and .tex."""
         paths = tables.save(table, self.folder, f"{self.name}_{name}")
+        self.files.update(paths)
         self.made["tables"].append(from_root(paths[0]))
 
     def figure(self, figure: Figure, name: str) -> None:
         """Save a figure as <study>_<name>.pdf and .png, the provenance in the files' metadata."""
         path = self.folder / f"{self.name}_{name}"
-        note = json.dumps(self.provenance, sort_keys=True, default=str)
-        figure.savefig(path.with_suffix(".pdf"), metadata={"Title": path.name, "Keywords": note, "CreationDate": None})
-        figure.savefig(path.with_suffix(".png"), metadata={"Title": path.name, "Description": note})
+
+        def drawn(form: str, field: str, provenance: dict, **more) -> bytes:
+            file, note = io.BytesIO(), json.dumps(provenance, sort_keys=True, default=str)
+            figure.savefig(file, format=form, metadata={"Title": path.name, field: note, **more})
+            return file.getvalue()
+
+        self._write(path.with_suffix(".pdf"), lambda p: drawn("pdf", "Keywords", p, CreationDate=None))
+        self._write(path.with_suffix(".png"), lambda p: drawn("png", "Description", p))
         self.made["figures"].append(from_root(path) + ".{pdf,png}")
+
+    def _write(self, path: Path, make: Callable[[dict], bytes]) -> None:
+        """Write `make(provenance)`, unless the file is there and differs in its commit alone."""
+        self.files.add(path)
+        before = path.read_bytes() if path.exists() else b""
+        commit = COMMIT.search(before)
+        if commit is None or make({**self.provenance, "commit": commit[1].decode()}) != before:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(make(self.provenance))
 
     def finish(self, outcomes: pd.DataFrame | None = None) -> None:
         """Write the provenance, and the outcomes where the study has some, and show where everything is."""
@@ -57,11 +73,17 @@ class Study:
 
         if outcomes is not None:
             path = self.folder / f"{self.name}_outcomes.parquet"
-            outcomes.to_parquet(path, compression="zstd")
+            self.files.add(path)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            new = outcomes.to_parquet(compression="zstd")
+            if not path.exists() or not tables.alike(pd.read_parquet(path), pd.read_parquet(io.BytesIO(new))):
+                path.write_bytes(new)
             self.made["tables"].append(from_root(path))
         path = self.folder / f"{self.name}.json"
-        path.write_text(json.dumps(self.provenance, indent=1, sort_keys=True, default=str) + "\n")
+        self._write(path, lambda p: (json.dumps(p, indent=1, sort_keys=True, default=str) + "\n").encode())
         self.made["provenance"] = [from_root(path)]
+        given = (self.lab.source, self.lab.prices, *(benchmark.path for benchmark in self.lab.benchmarks))
+        trace.write(self.files, {ROOT / place for place in given})
         lines = "\n".join(f"{kind:10} {', '.join(paths)}" for kind, paths in self.made.items())
         display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
 
@@ -77,12 +99,9 @@ def begin(lab: Profile, name: str, parameters: dict) -> Study:
 def read_outcomes(lab: Profile) -> dict[str, pd.DataFrame]:
     """Saved outcomes by study, of those studies that were run with the profile's own knobs."""
     files = sorted((ROOT / lab.figures / lab.name).glob("*_outcomes.parquet"))
+    for file in files:
+        sys.audit("open", str(file), "r", 0)  # Parquet is opened below Python (`trace`)
     return {path.stem.removesuffix("_outcomes"): pd.read_parquet(path) for path in files}
-
-
-def from_root(path: Path) -> str:
-    """A path as it is shown: from the repository's root where it is in it."""
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def provenance(lab: Profile, study: str, parameters: dict) -> dict:
@@ -95,7 +114,7 @@ def provenance(lab: Profile, study: str, parameters: dict) -> dict:
         "models": {m.name: m.identity for m in lab.models},
         "commit": commit(),
         "python": platform.python_version(),
-        "packages": {name: v for name in PACKAGES if (v := installed(name))},
+        "packages": {name: number for name, number in trace.versions().items() if name != "python"},
     }
 
 
@@ -111,10 +130,3 @@ def commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

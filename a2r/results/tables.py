@@ -1,5 +1,6 @@
 """Tables of a study: every number with its interval and the number of problems behind it."""
 
+import io
 from math import isnan
 from pathlib import Path
 
@@ -127,7 +128,16 @@ def save(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
         else:
             flat[column] = table[column]
     paths = [folder / f"{name}.csv", folder / f"{name}.tex"]
-    pd.DataFrame(flat).to_csv(paths[0], index=False, float_format="%.5g")
-    latex = shown(table).rename(columns=lambda c: c.replace("_", " "))
-    paths[1].write_text(latex.to_latex(index=False, escape=True))
+    text = pd.DataFrame(flat).to_csv(index=False, float_format="%.5g")
+    before = paths[0].read_text(encoding="utf-8") if all(path.exists() for path in paths) else text
+    if before == text or not alike(*(pd.read_csv(io.StringIO(csv), dtype=str) for csv in (before, text))):
+        paths[0].write_text(text, encoding="utf-8")
+        latex = shown(table).rename(columns=lambda c: c.replace("_", " "))
+        paths[1].write_text(latex.to_latex(index=False, escape=True), encoding="utf-8")
     return paths
+
+
+def alike(before: pd.DataFrame, now: pd.DataFrame) -> bool:
+    """Whether two tables are equal but for seconds that a clock measured, which no run repeats."""
+    kept = [column for column in before if "seconds" not in column]
+    return list(before) == list(now) and before[kept].equals(now[kept])
