@@ -105,7 +105,9 @@ def run_studies(args: argparse.Namespace) -> int:
             expected = before.pop((study, i))
             said = "as asked" if args.again else runner.stale(study, profile, values)
             if said is None:
-                executed, verb = runner.planned(study, profile, values)[2], "up to date"
+                executed = runner.planned(study, profile, values)[2]
+                made = runner.results(executed)
+                print(f"{study}: up to date ({_common([*made['tables'], *made['figures']])})", flush=True)
             else:
                 usual = sum(took) / len(took) if took else None
                 left = [seconds or usual for seconds in (expected, *before.values())]
@@ -114,15 +116,16 @@ def run_studies(args: argparse.Namespace) -> int:
                 print(f"[{total - len(before)} of {total}{about}] {study}: {said}", file=sys.stderr, flush=True)
                 started = time.monotonic()
                 try:
-                    executed, verb = runner.run(study, profile, values), "done"
+                    executed = runner.run(study, profile, values)
                 except runner.StudyFailed as failure:
                     print(f"a2r: {failure}", file=sys.stderr)
                     return 1
                 took.append(time.monotonic() - started)
+                where = "; ".join(
+                    f"{kind} {_common(paths)}" for kind, paths in runner.results(executed).items() if paths
+                )
+                print(f"{study}: notebook {from_root(executed)}; {where}", flush=True)
             runs.append((swept, executed))
-            made = runner.results(executed)
-            where = "; ".join(f"{kind} {_common(paths)}" for kind, paths in made.items() if paths)
-            print(f"{study}: {verb}; notebook {from_root(executed)}; {where}", flush=True)
         if sweeps:
             for path in runner.collected(load_profile(profile), runs):
                 print(f"{study}: all runs in {from_root(path)}", flush=True)

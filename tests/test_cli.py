@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes import write_profile
 
 from a2r import cli, explore, profiles, synthesize
 from a2r.lab import planning, runner
@@ -26,6 +27,7 @@ def ran(monkeypatch, tmp_path):
         return tmp_path / "executed.ipynb"
 
     monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")  # where nothing is up to date
     monkeypatch.setattr(
         runner,
         "results",
@@ -104,6 +106,62 @@ def test_a_parameter_without_a_value(capsys, ran, pair):
     assert not ran
 
 
+def test_what_is_up_to_date_is_said_and_left_out(capsys, ran, monkeypatch):
+    monkeypatch.setattr(runner, "stale", lambda study, *_: None if study == "grid" else "because")
+    assert cli.main(["run", "grid", "symmetric", "--profile", "smoke"]) == 0
+    out, err = capsys.readouterr()
+    assert [study for study, _, _ in ran] == ["symmetric"] and err == "[2 of 2] symmetric: because\n"
+    assert out.splitlines()[0] == "grid: up to date (in/x*)"
+    assert cli.main(["run", "grid", "--profile", "smoke", "--again"]) == 0
+    assert [study for study, _, _ in ran] == [
+        "symmetric",
+        "grid",
+    ] and capsys.readouterr().err == "[1 of 1] grid: as asked\n"
+
+
+def test_how_long_it_will_take_is_known_from_the_last_time(capsys, ran, monkeypatch):
+    monkeypatch.setattr(runner, "seconds", lambda study, *_: {"symmetric": 60.0, "grid": 120.0}[study])
+    assert cli.main(["run", "symmetric", "grid", "--profile", "smoke"]) == 0
+    assert [line.split("]")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "[1 of 2, about 3 min left",
+        "[2 of 2, about 2 min left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("knob", "sentence"),
+    [
+        ("temperature=-1", "says that temperature is -1.0; it has to be 0 (greedy) or more"),
+        ("n_paths=0", "says that n_paths is 0; it has to be at least 1"),
+        ("n_pahts=4", "has no parameter 'n_pahts' (did you mean 'n_paths'?)"),
+        ("models=a,bb", "model 'bb' (did you mean 'b'?) is not in profile 'tiny'; it has a, b."),
+    ],
+)
+def test_what_can_be_refused_is_before_anything_runs(capsys, ran, tmp_path, knob, sentence):
+    """Before any folder is made."""
+    profile = str(write_profile(tmp_path))
+    before = sorted(tmp_path.rglob("*"))
+    assert sentence in refused(capsys, "run", "symmetric", "--profile", profile, "-p", knob)
+    assert not ran and sorted(tmp_path.rglob("*")) == before
+
+
+def test_values_for_a_study_that_is_none_are_refused(capsys, ran, tmp_path):
+    profile = str(write_profile(tmp_path, studies={"symetric": {"n_sets": 1}}))
+    assert "a study 'symetric' (did you mean 'symmetric'?) under 'studies'" in refused(
+        capsys, "run", "grid", "--profile", profile
+    )
+    profile = str(write_profile(tmp_path, studies={"symmetric": {"n_set": 1}}))
+    assert "unknown key 'n_set' (did you mean 'n_sets'?)" in refused(capsys, "run", "symmetric", "--profile", profile)
+    assert not ran
+
+
+def test_a_reader_that_has_had_enough_is_no_error(tmp_path):
+    command = [sys.executable, "-c", "import sys; from a2r import cli; sys.exit(cli.main(['list']))"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.communicate()[1] == b"" and process.returncode == 0
+
+
 def test_a_run_says_what_it_made(capsys, ran, tmp_path):
     assert cli.main(["run", STUDY, "--profile", "smoke", "-p", "seed=3"]) == 0
     assert ran == [(STUDY, "smoke", {"seed": "3"})]
@@ -128,11 +186,11 @@ def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
     assert [study for study, _, _ in ran] == [
         study for study in runner.available() if study not in ("family", "rl", "stability")
     ]
-    err = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in err] == ["family", "rl", "stability"] and all(
-        ": left out, " in line for line in err
-    )
+    lines = capsys.readouterr().err.splitlines()
+    err = [line for line in lines if ": left out, " in line]
+    assert [line.split(":")[0] for line in err] == ["family", "rl", "stability"]
     assert "Qwen3-8B-RL is not trained yet; run `a2r train-synthesizer" in err[1]
+    assert lines[3:] == [f"[{i} of {len(ran)}] {study}: not run to its end yet" for i, (study, *_) in enumerate(ran, 1)]
 
 
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
@@ -199,16 +257,16 @@ def test_a_plan_of_nothing_left(lab, problems, use):
     assert planning.plan(lab).missing.sum() == 0 and len(engine.asked) == asked
 
 
-def test_a_failed_study(capsys, monkeypatch):
+def test_a_failed_study(capsys, monkeypatch, ran):
     def fail(*_):
         raise StudyFailed("cell In [3] of x.ipynb failed (ValueError: no).")
 
     monkeypatch.setattr(runner, "run", fail)
     assert cli.main(["run", STUDY]) == 1
-    assert capsys.readouterr().err == "a2r: cell In [3] of x.ipynb failed (ValueError: no).\n"
+    assert capsys.readouterr().err.splitlines()[1:] == ["a2r: cell In [3] of x.ipynb failed (ValueError: no)."]
 
 
-def test_an_interrupt(capsys, monkeypatch):
+def test_an_interrupt(capsys, monkeypatch, ran):
     def interrupt(*_):
         raise KeyboardInterrupt
 

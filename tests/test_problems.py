@@ -162,11 +162,26 @@ def test_files_that_are_something_else(tmp_path, suffix):
     assert re.fullmatch(rf"cannot be read \(.+\); give a whole {suffix} file\.", refused(Benchmark("set", str(path))))
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "missing.csv", "missing.parquet", "there.txt"])
-def test_files_that_are_not_there_or_of_another_kind(tmp_path, name):
-    (tmp_path / "there.txt").write_text("text")
-    assert "is not there, or not a .parquet, .jsonl or .csv file; give the path of one." in refused(
+@pytest.mark.parametrize("name", ["missing.jsonl", "missing.csv", "missing.parquet"])
+def test_files_that_are_not_there(tmp_path, name):
+    assert f"is not there: looked for {tmp_path / name}; a relative path" in refused(
         Benchmark("set", str(tmp_path / name))
+    )
+
+
+def test_files_of_another_kind(tmp_path):
+    (tmp_path / "there.txt").write_text("text")
+    assert refused(Benchmark("set", str(tmp_path / "there.txt"))) == (
+        "is no .parquet, .jsonl or .csv file; give the path of one."
+    )
+
+
+def test_a_column_that_the_file_lacks_is_named_with_those_that_it_has(tmp_path):
+    pd.DataFrame({"problem": ["?"], "solution": ["1"]}).to_csv(tmp_path / "p.csv", index=False)
+    columns = {"question": "problm", "answer": "solution"}
+    assert refused(Benchmark("set", str(tmp_path / "p.csv"), columns=columns)) == (
+        "has no column 'problm' (did you mean 'problem'?), which the profile gives as its question; "
+        "its columns are problem, solution."
     )
 
 

@@ -8,7 +8,7 @@ from fakes import write_profile
 
 from a2r import UserError, load_profile
 from a2r.engines import Sampling
-from a2r.profiles import PROFILES, Model, available
+from a2r.profiles import PROFILES, ROOT, Model, available
 
 
 def refused(path) -> str:
@@ -39,11 +39,9 @@ def test_smoke_is_nano_cut_down():
 
 
 def test_an_unknown_profile_names_the_valid_ones(tmp_path):
-    for name in ("nanno", str(tmp_path / "missing.yaml")):
-        assert (
-            refused(name)
-            == f"there is no profile '{name}'; choose {', '.join(available())} or give the path of a YAML file."
-        )
+    for name, near in (("nanno", " (did you mean 'nano'?)"), (str(tmp_path / "missing.yaml"), "")):
+        choice = f"choose {', '.join(available())} or give the path of a YAML file."
+        assert refused(name) == f"there is no profile '{name}'{near}; {choice}"
     assert {"nano", "smoke"} <= set(available())
 
 
@@ -84,13 +82,40 @@ def test_a_model_s_own_sampling_says_only_how_it_differs(tmp_path):
     assert profile.sampling_of("b") == Sampling(temperature=1.0, max_tokens=320)
 
 
+def test_paths_of_a_user_s_profile_are_taken_from_its_folder(tmp_path):
+    """What is not there may be the repository's, or a model on the hub; what is written is made there."""
+    write_profile(tmp_path)
+    for place in ("mine", "data/models/own"):
+        (tmp_path / place).mkdir(parents=True)
+    models = [
+        {"name": "a", "path": "data/models/own"},
+        {"name": "b", "path": "data/models/nano-32"},
+        {"name": "c", "path": "org/c"},
+    ]
+    keys = {"models": models, "benchmarks": [{"name": "own", "path": "sums.jsonl"}], "prices": "prices.csv"}
+    profile = load_profile(str(write_profile(tmp_path / "mine", **keys, store="samples", figures="drawn")))
+    assert profile.store_path == tmp_path / "mine/samples" and profile.figures == str(tmp_path / "mine/drawn")
+    assert profile.benchmarks[0].path == str(tmp_path / "mine/sums.jsonl")
+    assert profile.prices == str(tmp_path / "mine/prices.csv")
+    assert profile.model("b").location == str(ROOT / "data/models/nano-32") and profile.model("c").location == "org/c"
+    with pytest.raises(UserError, match=rf"looked for {tmp_path}/mine/data/models/own and {ROOT}/data/models/own"):
+        _ = profile.model("a").location
+    (tmp_path / "mine/data/models/own").mkdir(parents=True)
+    assert profile.model("a").location == str(tmp_path / "mine/data/models/own")
+    assert profile.model("a").path == "data/models/own", "samples are known by it, wherever the folder lies"
+    assert load_profile("nano").prices == "data/prices.csv"
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"n_path": 4}, "has an unknown key 'n_path' for a profile; known are name, models,"),
+        (
+            {"n_path": 4},
+            r"has an unknown key 'n_path' \(did you mean 'n_paths'\?\) for a profile; known are name, models,",
+        ),
         (
             {"sampling": {"temprature": 1}},
-            "has an unknown key 'temprature' for a sampling; known are temperature, top_p, top_k,",
+            r"has an unknown key 'temprature' \(did you mean 'temperature'\?\) for a sampling; known are temperature,",
         ),
         (
             {"models": [{"name": "a", "path": "a", "hub": "x"}]},

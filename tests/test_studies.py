@@ -73,11 +73,43 @@ def test_parameters_are_read_from_their_cell(notebook):
     }
 
 
+def test_parameters_may_be_annotated(notebooks):
+    path = write_notebook(notebooks, "02_typed", parameters='keep: str = "shortest"\nsize: int\nk: int = -2')
+    assert parameters_of(path) == {"keep": "shortest", "k": -2}
+
+
+@pytest.mark.parametrize("line", ["k = 2 * 3", "a, b = 1, 2", "k = other"])
+def test_a_default_that_is_no_plain_value_is_said_so(notebooks, line):
+    path = write_notebook(notebooks, "02_odd", parameters=f"n = 1\n{line}")
+    with pytest.raises(UserError, match=r"02_odd.ipynb says `.*`; a default has to be a plain value under one name"):
+        parameters_of(path)
+
+
+def test_a_notebook_without_parameters_says_how_to_have_some(notebooks):
+    path = write_notebook(notebooks, "02_bare", parameters="")
+    with pytest.raises(UserError, match="has no parameter 'k'; tag a cell of it 'parameters' to give it some"):
+        check_parameters(path, {"k": 1})
+
+
+def test_a_model_s_folder_or_a_problem_file_that_is_not_there_is_refused(notebooks, tmp_path):
+    write_notebook(notebooks, "01_small", "print(1)")
+    models = [{"name": "a", "path": "my/own/model"}]
+    with pytest.raises(
+        UserError, match=r"the folder of model 'a' is not there: looked for .*my/own/model and .*correct"
+    ):
+        runner.run("small", str(write_profile(tmp_path, models=models)))
+    profile = write_profile(tmp_path)
+    (tmp_path / "sums.jsonl").unlink()
+    with pytest.raises(UserError, match=r"is not there: looked for .*sums.jsonl"):
+        runner.run("small", str(profile))
+    assert not runner.RUNS.exists()
+
+
 def test_an_unknown_parameter_names_the_valid_ones(notebook):
     with pytest.raises(UserError) as refused:
         check_parameters(notebook, {"n_path": "4"})
     assert str(refused.value) == (
-        "study 01_small_study has no parameter 'n_path'; "
+        "study 01_small_study has no parameter 'n_path' (did you mean 'n_paths'?); "
         "it takes profile, models, n_paths, n_sets, temperature, share, shuffled, "
         "sizes, words, label, seed."
     )

@@ -113,7 +113,11 @@ def test_samples_that_it_used(ran, stale):
     used, unused = rows["index"] < 4, rows["index"] == 7
     assert now(rows) is None and now(rows[~unused]) is None and now(rows.sample(frac=1, random_state=0)) is None
     first = rows.index == rows.index[used][0]
-    for changed in (rows[~first], rows.assign(time=rows.time + first), rows.assign(error=["x" * f for f in first])):
+    for changed in (
+        rows[~first],
+        rows.assign(time=rows.time + first),
+        rows.assign(error=["x" if one else "" for one in first]),
+    ):
         assert now(changed).endswith("are missing, failed, or others")
 
 
