@@ -15,7 +15,8 @@ from importlib import import_module
 from a2r.errors import UserError
 
 _HOMES = {
-    "a2r.outcomes": ("collect", "difficulty", "grade", "outcomes"),
+    "a2r.methods": ("Choice", "method"),
+    "a2r.outcomes": ("collect", "difficulty", "grade", "outcomes", "played"),
     "a2r.pipeline": ("cut_sets", "explore", "synthesize"),
     "a2r.prices": ("read_prices",),
     "a2r.problems": ("load_problems",),
