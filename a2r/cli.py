@@ -1,4 +1,5 @@
-"""The command line: `a2r run`, `list`, `plan`, `check`, `store`, `train-synthesizer`, `report`, `lab`."""
+"""The command line: `a2r run`, `list`, `plan`, `check`, `store`, `import paths`, `train-synthesizer`, `report`,
+`lab`."""
 
 import argparse
 import itertools
@@ -49,6 +50,13 @@ def main(argv: list[str] | None = None) -> int:
     store.add_argument("action", nargs="?", default="show", choices=["show", "verify", "compact", "export", "import"])
     store.add_argument("file", nargs="?", help="of export and import: one Parquet file")
     store.add_argument("--profile", default="nano")
+    theirs = commands.add_parser("import", help="take generations of others into the store; writes a profile over them")
+    theirs.add_argument("what", choices=["paths"])
+    theirs.add_argument("files", nargs="+", metavar="FILE")
+    theirs.add_argument("--format", required=True, help="matharena, nemo-skills, lighteval, inspect or jsonl")
+    theirs.add_argument("--as", dest="name", help="the name of the profile (default: that of the first file)")
+    theirs.add_argument("--model", help="whose they are, where the files do not say")
+    theirs.add_argument("--profile", default="nano", help="the profile whose models may read them (default: nano)")
     train = commands.add_parser(
         "train-synthesizer", help="RL of the profile's synthesizer, by its recipe `rl`; goes on where it stopped"
     )
@@ -197,6 +205,19 @@ def write_report(args: argparse.Namespace) -> int:
     return 0
 
 
+def import_paths(args: argparse.Namespace) -> int:
+    from a2r.lab import imports
+    from a2r.results.study import from_root
+
+    files = [Path(file) for file in args.files]
+    made = imports.bring(files, args.format, args.profile, args.name or files[0].stem, args.model)
+    for line in made.bad:
+        print(f"left out: {line}", file=sys.stderr)
+    counts = "; ".join(f"{n:,} paths of {model}" for model, n in made.paths.items())
+    print(f"{counts}; {made.problems:,} problems; profile {from_root(made.profile)}")
+    return 0
+
+
 def train_synthesizer(args: argparse.Namespace) -> int:
     import yaml
 
@@ -252,7 +273,7 @@ def open_lab(args: argparse.Namespace) -> int:
 
 COMMANDS = {
     **{"run": run_studies, "list": list_studies, "plan": plan_studies, "check": check_profile, "store": keep_store},
-    **{"train-synthesizer": train_synthesizer, "report": write_report, "lab": open_lab},
+    **{"import": import_paths, "train-synthesizer": train_synthesizer, "report": write_report, "lab": open_lab},
 }
 
 if __name__ == "__main__":

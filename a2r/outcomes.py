@@ -111,9 +111,10 @@ def baselines(
         index=votes.index,
     )
     spent = {"cost": "cost", "engine_seconds": "seconds", **{f"explorer_{kind}": f"{kind}_tokens" for kind in TOKENS}}
-    total, mean = (by_set.agg(**{name: (column, how) for name, column in spent.items()}) for how in ("sum", "mean"))
+    billed = by_set[list(spent.values())]  # where a path's tokens are not known, those of its set are not either
+    total, mean = (made.set_axis(list(spent), axis=1) for made in (billed.sum(skipna=False), billed.mean(skipna=False)))
     single = shared.join(mean.assign(seconds=mean.engine_seconds))
-    whole = shared.join(total.assign(seconds=by_set.seconds.max()))
+    whole = shared.join(total.assign(seconds=by_set.seconds.max(skipna=False)))
     cons = [majority(answers, gold[i]) for answers, i in zip(votes.answers, ids, strict=True)]
     methods = [
         single.assign(method="Pass@1", correct=by_set.correct.mean()),
@@ -246,7 +247,8 @@ def _bills(samples: pd.DataFrame, prices: pd.DataFrame, how: str = "sum") -> dic
     """
     samples = samples.assign(cost=price(samples, prices), stage=samples.get("stage", 0))
     groups = samples.groupby(["problem_id", "set"])
-    totals = groups[["cost", "seconds", *(f"{kind}_tokens" for kind in TOKENS)]].agg(how)
+    billed = groups[["cost", "seconds", *(f"{kind}_tokens" for kind in TOKENS)]]
+    totals = billed.sum(skipna=False) if how == "sum" else billed.mean(skipna=False)
     totals = totals.set_axis(["cost", "engine_seconds", *SYNTHESIZER_TOKENS], axis=1)
     stages = samples.groupby(["problem_id", "set", "stage"]).seconds.agg("max" if how == "sum" else how)
     return totals.assign(seconds=stages.groupby(["problem_id", "set"]).sum(), model=groups.model.first()).to_dict(

@@ -222,6 +222,11 @@ def generate(
 ) -> None:
     """Have an engine generate `requests` and store every sample as it comes, with a progress bar."""
     by_request = {(row["prompt_sha"], row["index"]): row for row in rows.values()}
+    if model.imported:
+        raise UserError(
+            f"the paths of {model.name} were imported, and {len(rows)} more are wanted of it than there are; "
+            "ask for fewer (n_paths, n_sets, n_pool) or import more."
+        )
     if profile.engine == "replay":
         first = next(iter(rows.values()))
         raise UserError(

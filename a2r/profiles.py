@@ -14,6 +14,7 @@ from a2r.engines import Sampling
 from a2r.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
+IMPORTED = "imported:"  # begins the path of a model that is not there, only its paths
 PROFILES = Path(__file__).resolve().parent / "profiles"
 
 # What studies vary by `with_`; in `changes` where a value differs from the profile's.
@@ -60,6 +61,11 @@ class Model:
             looked = " and ".join(dict.fromkeys(map(str, places)))
             raise UserError(f"the folder of model '{self.name}' is not there: looked for {looked}; correct its path.")
         return self.path
+
+    @property
+    def imported(self) -> bool:
+        """Whether its samples were drawn by somebody else, so that there can be no more (`lab.imports`)."""
+        return self.path.startswith(IMPORTED)
 
     @property
     def identity(self) -> str:
@@ -211,13 +217,8 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     UserError for an unknown name, a file that is not YAML, an unknown or missing key, or a role that names a model the
     profile does not have.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    if not path.exists():
-        raise UserError(
-            f"there is no profile '{name}'{nearest(name, available())}; choose {', '.join(available())} "
-            "or give the path of a YAML file."
-        )
-    raw = {**_read(path), "name": path.stem, "source": str(path.resolve())}
+    path = _path(name)
+    raw = {**raw_profile(name), "name": path.stem, "source": str(path.resolve())}
     where = f"profile {path}"
     studies = raw.pop("studies", {})
     if not isinstance(studies, dict) or not all(isinstance(own, dict) for own in studies.values()):
@@ -276,14 +277,27 @@ def load_profile(name: str, study: str | None = None) -> Profile:
 def registered(profile: str, name: str, model: Path, folder: Path) -> Path:
     """Write `folder`/<profile>-<folder of the model>.yaml: the profile with its model `name` taken from `model`;
     returns its path."""
-    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
-    raw = _read(path)
+    path, raw = _path(profile), raw_profile(profile)
     raw["models"] = [{**m, "path": str(model)} if m["name"] == name else m for m in raw["models"]]
     raw |= {key: str(ROOT / raw[key]) for key in ("store", "figures") if key in raw}  # not beside the new file
     made = folder / f"{path.stem}-{model.name}.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     made.write_text(f"# Made by a2r train-synthesizer from {path.name}.\n" + yaml.safe_dump(raw, sort_keys=False))
     return made
+
+
+def raw_profile(name: str) -> dict:
+    """The keys of a profile as its file and those that it extends have them; UserError as `load_profile`."""
+    if not (path := _path(name)).exists():
+        raise UserError(
+            f"there is no profile '{name}'{nearest(name, available())}; choose {', '.join(available())} "
+            "or give the path of a YAML file."
+        )
+    return _read(path)
+
+
+def _path(name: str) -> Path:
+    return Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
 
 
 def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:

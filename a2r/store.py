@@ -70,7 +70,9 @@ SCHEMA = pa.schema(
 )
 
 # Columns in which a value may be missing, and which parts written before they were thought of lack; they read as null.
-OPTIONAL: frozenset[str] = frozenset({"logprob_mean", "logprob_tail", "logprob_lowest"})
+OPTIONAL: frozenset[str] = frozenset(
+    {"logprob_mean", "logprob_tail", "logprob_lowest", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds"}
+)
 
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
