@@ -12,11 +12,12 @@ from pathlib import Path
 from a2r.errors import UserError
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    made = argparse.ArgumentParser(
         prog="a2r", description="Experiments with A2R: explorers sample, a synthesizer re-reasons."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = made.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute a study's notebook and leave tables and figures")
     run.add_argument("study", nargs="*", help="names of studies, see `a2r list`; none: all of them")
     run.add_argument("--profile", default="nano", help="a profile's name or the path of a YAML file (default: nano)")
@@ -73,7 +74,12 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("list", help="studies with their parameters, and profiles")
     lab = commands.add_parser("lab", help="open JupyterLab on the notebooks")
     lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
-    args = parser.parse_args(argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 1 where a study failed, 2 for what a user can put right."""
+    args = parser().parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         code = COMMANDS[args.command](args)

@@ -255,21 +255,102 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     """
     import torch  # here, as the rest of what trains: the notebooks that only read records start without it
     from datasets import Dataset
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        PrinterCallback,
-        ProgressCallback,
-        TrainerCallback,
-        TrainerState,
-    )
-    from transformers.trainer_utils import get_last_checkpoint
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, ProgressCallback
 
     try:
         from trl import GRPOConfig, GRPOTrainer
     except ImportError as error:
         raise UserError(f"RL needs TRL ({error}); install it with `pip install 'a2r[rl]'`.") from error
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # of rollout_func
+    model = lab.model(recipe.synthesizer)
+    same_training(work, recipe)
+    tokenizer = AutoTokenizer.from_pretrained(model.location, revision=model.revision)
+    last, finished = newest(work, recipe)
+    path, revision = (last, None) if finished else (model.location, model.revision)
+    policy = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32)
+    check_lengths(pd.concat([sets, held_out]), tokenizer, policy.config.max_position_embeddings, recipe, model.template)
+    torch.manual_seed(recipe.seed)
+    settings = trainer_settings(recipe, model, work, len(held_out))
+    trainer = GRPOTrainer(
+        model=policy,
+        processing_class=tokenizer,
+        reward_funcs=reward,
+        args=GRPOConfig(**settings),
+        train_dataset=Dataset.from_pandas(sets[["prompt", "gold"]], preserve_index=False),
+        eval_dataset=Dataset.from_pandas(held_out[["prompt", "gold"]], preserve_index=False) if len(held_out) else None,
+        rollout_func=None if settings.get("use_vllm") or devices() > 1 else Rollouts(model, recipe),
+    )
+    for noisy in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(noisy)
+    for callback in callbacks(recipe):
+        trainer.add_callback(callback)
+    started = time.monotonic()
+    if not finished:  # resumed at its last step, TRL's trainer would make one more
+        trainer.train(resume_from_checkpoint=last)
+    record = {
+        "recipe": asdict(recipe),
+        "from": {"name": model.name, "revision": model.identity, "parameters": model.parameters},
+        "sets": {"count": len(sets), **sets.state.value_counts().to_dict(), "held out": len(held_out)},
+        "seconds": round(time.monotonic() - started, 1),
+        "curve": curve((finished or trainer.state).log_history, recipe.updates),
+        "made": {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version()}
+        | {"torch": torch.__version__, "trl": version("trl")},
+    }
+    return trainer, record
+
+
+def newest(work: Path, recipe: Recipe) -> tuple[str | None, object]:
+    """The newest checkpoint in `work`, and its state where the training is finished; None where there is none.
+
+    Raises UserError for more steps than the recipe has.
+    """
+    from transformers import TrainerState
+    from transformers.trainer_utils import get_last_checkpoint
+
+    last = get_last_checkpoint(str(work))
+    state = TrainerState.load_from_json(f"{last}/trainer_state.json") if last else None
+    if state and state.global_step > recipe.steps * recipe.updates:
+        done = state.global_step // recipe.updates
+        raise UserError(
+            f"{work} holds checkpoints of {done} steps and {recipe.steps} are asked for; "
+            "remove the folder, or ask for more."
+        )
+    return last, state if state and state.global_step == recipe.steps * recipe.updates else None
+
+
+def devices() -> int:
+    """Processes that train together."""
+    return max(1, int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def trainer_settings(recipe: Recipe, model: Model, work: Path, held_out: int) -> dict:
+    """Arguments of TRL's GRPOConfig: DAPO's loss, no KL term, overlong outputs masked. Its steps are gradient steps."""
+    import torch
+
+    rollouts = recipe.prompts * recipe.generations // recipe.updates  # that a gradient step learns from
+    micro = recipe.micro_batch or rollouts // devices()
+    parts, gpu = max(1, rollouts // (micro * devices())), torch.cuda.is_available()
+    return {
+        **{"output_dir": str(work), "seed": recipe.seed, "max_steps": recipe.steps * recipe.updates},
+        **{"save_steps": recipe.save_steps * recipe.updates, "save_total_limit": 2},
+        **{"logging_steps": 1, "report_to": "none", "learning_rate": recipe.learning_rate},
+        **{"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 5 * recipe.updates},
+        **{"per_device_train_batch_size": micro, "gradient_accumulation_steps": parts},
+        **{"steps_per_generation": parts * recipe.updates, "num_generations": recipe.generations},
+        **{"temperature": recipe.temperature, "max_completion_length": recipe.max_tokens},
+        **{"loss_type": "dapo", "beta": 0.0, "epsilon": recipe.epsilon, "epsilon_high": recipe.epsilon_high},
+        **{"num_iterations": 1, "mask_truncated_completions": True, "max_grad_norm": 1.0},
+        **{"gradient_checkpointing": False, "use_cpu": not gpu, "bf16": gpu, "chat_template_kwargs": model.template},
+        **{"eval_strategy": "steps" if held_out else "no", "eval_steps": recipe.eval_steps * recipe.updates},
+        **{"eval_on_start": held_out > 0, "num_generations_eval": 1},
+        "per_device_eval_batch_size": recipe.micro_batch or held_out or 1,
+        **recipe.trainer,
+    }
+
+
+def callbacks(recipe: Recipe) -> list:
+    """What a trainer has beside TRL's own: the progress bar, and an end where nothing can be learnt."""
+    from transformers import ProgressCallback, TrainerCallback
 
     class Watch(TrainerCallback):
         """Stops where nothing can be learnt."""
@@ -290,108 +371,15 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
         """The progress bar, with the newest values beside it in place of a line for each."""
 
         def on_log(self, args, state, control, logs=None, **_):
-            shown = {
-                ours: float(logs[theirs]) for ours, theirs in (CURVES | HELD_OUT).items() if theirs in (logs or {})
-            }
-            if self.training_bar is not None and shown:
-                self.training_bar.set_postfix(
-                    {k: f"{v:.3g}" for k, v in shown.items() if k in ("reward", "entropy", "held-out A2R")}
-                )
+            shown = {"reward": "reward", "entropy": "entropy", "held-out A2R": HELD_OUT["held-out A2R"]}
+            values = {ours: f"{float(logs[theirs]):.3g}" for ours, theirs in shown.items() if theirs in (logs or {})}
+            if self.training_bar is not None and values:
+                self.training_bar.set_postfix(values)
 
         def on_prediction_step(self, *_, **__):
             """No bar for the held-out sets."""
 
-    model = lab.model(recipe.synthesizer)
-    same_training(work, recipe)
-    tokenizer = AutoTokenizer.from_pretrained(model.location, revision=model.revision)
-    last = get_last_checkpoint(str(work))
-    state = TrainerState.load_from_json(f"{last}/trainer_state.json") if last else None
-    if state and state.global_step > recipe.steps * recipe.updates:
-        done = state.global_step // recipe.updates
-        raise UserError(
-            f"{work} holds checkpoints of {done} steps and {recipe.steps} are asked for; "
-            "remove the folder, or ask for more."
-        )
-    finished = state if state and state.global_step == recipe.steps * recipe.updates else None
-    path, revision = (last, None) if finished else (model.location, model.revision)
-    policy = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32)
-    check_lengths(pd.concat([sets, held_out]), tokenizer, policy.config.max_position_embeddings, recipe, model.template)
-    torch.manual_seed(recipe.seed)
-    rollouts = recipe.prompts * recipe.generations // recipe.updates  # that a gradient step learns from
-    devices = max(1, int(os.environ.get("WORLD_SIZE", "1")))
-    micro = recipe.micro_batch or rollouts // devices
-    parts = max(1, rollouts // (micro * devices))
-    settings = {
-        **{"output_dir": str(work), "seed": recipe.seed, "max_steps": recipe.steps * recipe.updates},
-        **{
-            "save_steps": recipe.save_steps * recipe.updates,
-            "save_total_limit": 2,
-            "logging_steps": 1,
-            "report_to": "none",
-        },
-        **{
-            "learning_rate": recipe.learning_rate,
-            "lr_scheduler_type": "constant_with_warmup",
-            "warmup_steps": 5 * recipe.updates,
-        },
-        **{
-            "per_device_train_batch_size": micro,
-            "gradient_accumulation_steps": parts,
-            "steps_per_generation": parts * recipe.updates,
-        },
-        **{
-            "num_generations": recipe.generations,
-            "temperature": recipe.temperature,
-            "max_completion_length": recipe.max_tokens,
-        },
-        **{
-            "loss_type": "dapo",
-            "beta": 0.0,
-            "epsilon": recipe.epsilon,
-            "epsilon_high": recipe.epsilon_high,
-            "num_iterations": 1,
-        },
-        **{"mask_truncated_completions": True, "max_grad_norm": 1.0, "gradient_checkpointing": False},
-        **{
-            "use_cpu": not torch.cuda.is_available(),
-            "bf16": torch.cuda.is_available(),
-            "chat_template_kwargs": model.template,
-        },
-        **{"eval_strategy": "steps" if len(held_out) else "no", "eval_steps": recipe.eval_steps * recipe.updates},
-        **{"eval_on_start": len(held_out) > 0, "num_generations_eval": 1},
-        "per_device_eval_batch_size": recipe.micro_batch or len(held_out) or 1,
-        **recipe.trainer,
-    }
-    trainer = GRPOTrainer(
-        model=policy,
-        processing_class=tokenizer,
-        reward_funcs=reward,
-        args=GRPOConfig(**settings),
-        train_dataset=Dataset.from_pandas(sets[["prompt", "gold"]], preserve_index=False),
-        eval_dataset=Dataset.from_pandas(held_out[["prompt", "gold"]], preserve_index=False) if len(held_out) else None,
-        callbacks=[Watch()],
-        rollout_func=None if settings.get("use_vllm") or devices > 1 else Rollouts(model, recipe),
-    )
-    for noisy in (ProgressCallback, PrinterCallback):
-        trainer.remove_callback(noisy)
-    trainer.add_callback(Bar())
-    started = time.monotonic()
-    if not finished:  # resumed at its last step, TRL's trainer would make one more
-        trainer.train(resume_from_checkpoint=last)
-    record = {
-        "recipe": asdict(recipe),
-        "from": {"name": model.name, "revision": model.identity, "parameters": model.parameters},
-        "sets": {"count": len(sets), **sets.state.value_counts().to_dict(), "held out": len(held_out)},
-        "seconds": round(time.monotonic() - started, 1),
-        "curve": curve((finished or trainer.state).log_history, recipe.updates),
-        "made": {
-            "date": time.strftime("%Y-%m-%d"),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "trl": version("trl"),
-        },
-    }
-    return trainer, record
+    return [Watch(), Bar()]
 
 
 def same_training(work: Path, recipe: Recipe) -> None:
