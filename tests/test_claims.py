@@ -164,6 +164,8 @@ def test_c6_rescue_looks_at_sets_without_a_right_reference_alone(lab):
     assert verdicts(lab, "controls", rows, "C6") == [SUPPORTED, SUPPORTED, CONTRADICTED]
     card = claims.scorecard({"controls": rows}, lab)
     assert card.n[card.id == "C6"].tolist() == [300, 300, 100]
+    untold = verdicts(lab, "controls", rows.drop(columns="right"), "C6")
+    assert untold[:2] == [SUPPORTED] * 2 and untold[2] == "not run (no number of right references in controls)"
 
 
 def stability(seeds: int, bad: set[str]) -> pd.DataFrame:
@@ -221,6 +223,7 @@ def test_c8_compares_at_the_nearest_cost(lab):
     assert verdicts(lab, "cost", with_(1.0, 0.3), "C8") == [CONTRADICTED, SUPPORTED]
     assert verdicts(lab, "cost", with_(0.3, 1.0), "C8") == [SUPPORTED, CONTRADICTED]
     assert verdicts(lab, "cost", rows[rows.explorer != "l"], "C8")[1] == "not run (no Cons of l in cost)"
+    assert verdicts(lab, "cost", rows, "C8")[0] == "not run (no A2R of l → s at a cost near that in cost)"
 
 
 def test_a_model_that_lacks_a_problem_costs_its_own_claims_and_no_others(lab):

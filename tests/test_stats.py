@@ -71,6 +71,7 @@ def test_no_interval_has_width_0():
     for found in (difference(np.ones(40), np.ones(40)), difference([1.0], [0.0]), difference([1, 1, 1], [0, 0, 0])):
         assert -1 <= found.low < found.high <= 1
     assert difference([1, 1, 1], [0, 0, 0]).low < 0, "three of three is not beyond chance"
+    assert difference([0.1, 0.2], [0, 0]).low < -0.3, "two values do not tell how far values go"
     assert difference(np.ones(400), np.ones(400)).high < 0.02
     assert np.isnan(bootstrap(np.ones(30)).low) and np.isnan(bootstrap([0.5]).high), "no bounds, so no interval"
     assert np.isnan(ratio_interval(np.full(9, 3.0), np.full(9, 2.0))[0].low)
@@ -251,7 +252,7 @@ PILOT = studied(300, 4, 0.03, np.random.default_rng(0))
 
 def test_power():
     curve = [power(PILOT, 0.05, n, n_sets=8, simulations=300) for n in (10, 30, 100, 300)]
-    assert curve == sorted(curve) and curve[0] < 0.3 and curve[-1] > 0.95
+    assert curve == sorted(curve) and curve[0] < 0.3 and curve[-1] > 0.9
     by_gain = [power(PILOT, gain, 60, n_sets=8, simulations=300) for gain in (0.02, 0.05, 0.1)]
     assert by_gain == sorted(by_gain)
     assert power(PILOT, 0.05, 60, n_sets=8, simulations=300) > power(PILOT, 0.05, 60, n_sets=1, simulations=300) + 0.1
@@ -265,7 +266,7 @@ def test_power():
 
 @pytest.mark.parametrize(("n_problems", "n_sets"), [(30, 1), (30, 16), (100, 4)])
 def test_without_a_gain_power_is_the_level_of_one_side(n_problems, n_sets):
-    assert power(PILOT, 0.0, n_problems, n_sets, simulations=2000) == pytest.approx(0.025, abs=0.012)
+    assert 0.005 < power(PILOT, 0.0, n_problems, n_sets, simulations=2000) < 0.037, "few differences come in steps"
     skewed = np.concatenate([np.full((280, 4), 0.0), np.ones((20, 4))])  # all gain, and all on few problems
     assert power(skewed, 0.0, n_problems, n_sets, simulations=2000) < 0.037
 

@@ -83,6 +83,12 @@ def test_the_power_table_rises_with_the_gain_and_with_sets():
         symmetric.power(studied(60, 1, 0.0), 4)
 
 
+def test_one_problem_has_neither_variance_nor_power():
+    one = studied(1, 2, 0.0)
+    assert symmetric.components(one, 4).empty and len(symmetric.power(one, 4, gains=(0.2,), most=20)) == 1
+    assert symmetric.power(one[one.explorer == "a"], 4).empty
+
+
 def test_a_profile_of_one_set_gets_a_second_on_some_problems(lab):
     one = lab.with_(n_sets=1)
     two = symmetric.two_sets(one, 2)

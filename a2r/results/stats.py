@@ -11,7 +11,7 @@ uncertainty there is no interval (nan). tests/bench_coverage.py simulates how of
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from math import lcm
+from math import ceil, lcm
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from scipy.stats import norm, t
 
 KEYS = ["benchmark", "problem_id"]  # what makes a problem
 SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # bounds of `interval`
+FEW = 10  # problems, from which on the farthest value of theirs tells how far values go
 TOLERANCE = 1e-9  # sums in another order differ in the last digits
 MOST_STEPS = 10**8  # of the exact sign-flip test: about half a second
 
@@ -74,9 +75,9 @@ def interval(
     Bayesian bootstrap (Rubin 1981) with half a problem at either bound. For right or wrong answers that is Jeffreys'
     interval (Brown, Cai & DasGupta 2001), for paired differences of them a Dirichlet posterior over the cells "only one
     is right", "only the other", "neither or both" (Bowyer et al. 2025, arXiv 2503.01747, on why normal and bootstrap
-    intervals are too short at these sizes). So it has a width where all problems agree, and at n = 1. Where values are
-    less than the bounds (means over sets) the two halves lie as far out as the farthest value. Bounds are those of one
-    problem: SHARE for scores, DIFFERENCE for a difference of two scores. ValueError for values beyond.
+    intervals are too short at these sizes). So it has a width where all problems agree, and at n = 1. Where values stay
+    within the bounds (means over sets), and are not FEW, the two halves lie as far out as the farthest of them. Bounds
+    are those of one problem: SHARE for scores, DIFFERENCE for a difference of two scores. ValueError for values beyond.
     """
     table = _columns(values)[:, 0]
     if bounds is None:
@@ -87,8 +88,9 @@ def interval(
             f"A value of {table[np.abs(table - (low + high) / 2).argmax()]:g} is not within {low:g} to {high:g}."
         )
     found, counts = np.unique(table.round(12), return_counts=True)
-    reach = np.abs(found - (low + high) / 2).max() if len(found) > 1 else (high - low) / 2
-    middle = (low + high) / 2
+    middle, reach = (low + high) / 2, (high - low) / 2
+    if len(found) > 1 and len(table) >= FEW:
+        reach = np.abs(found - middle).max()
     at, weight = np.append(found, [middle - reach, middle + reach]), np.append(counts, [0.5, 0.5])
     drawn = np.random.default_rng(seed).standard_gamma(weight, size=(n_resamples, len(at)))
     ends = np.quantile(drawn @ at / drawn.sum(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -221,18 +223,15 @@ def power(
     exchangeable, so the test keeps its level: alpha / 2 on either side. ValueError for a pilot of one set (see
     `components`).
     """
-    between, within = components(pilot)
-    apart = max(np.abs(np.asarray(pilot, dtype=float)).mean(), abs(gain))
-    if apart > 1 or apart == 0:
-        raise ValueError("power: the pilot's methods never differ, or the gain is beyond 1; nothing can be simulated.")
-    shared = np.clip(between / (between + within), 0.001, 0.999)
-    cells = np.array([(apart + gain) / 2, (apart - gain) / 2, 1 - apart])
+    cells, shared = _disagreements(pilot, gain)
     rng = np.random.default_rng(seed)
-    odds = (
-        rng.standard_gamma(np.maximum(cells * (1 - shared) / shared, 1e-6), size=(n_problems, simulations, 3)) + 1e-300
+    plus, minus, same = (
+        rng.standard_gamma(max(cell * (1 - shared) / shared, 1e-6), size=(n_problems, simulations)) + 1e-300
+        for cell in cells
     )
-    won = rng.multinomial(n_sets, odds / odds.sum(axis=-1, keepdims=True))
-    differences = (won[..., 0] - won[..., 1]) / n_sets
+    won = rng.binomial(n_sets, plus / (plus + minus + same))
+    lost = rng.binomial(n_sets - won, minus / (minus + same))
+    differences = (won - lost) / n_sets
     found = _sign_flip(differences, n_resamples, seed) <= alpha
     return float((found & (differences.sum(axis=0) * (1 if gain >= 0 else -1) > 0)).mean())
 
@@ -240,16 +239,28 @@ def power(
 def problems_needed(
     pilot: pd.DataFrame | ArrayLike, gain: float, n_sets: int, target: float = 0.8, most: int = 5_000, **options
 ) -> int | None:
-    """The smallest number of problems at which `power` reaches `target`, to about 5%; None if even `most` do not."""
-    low, high = 1, 16
-    while power(pilot, gain, high, n_sets, **options) < target:
-        if high >= most:
-            return None
-        low, high = high, min(2 * high, most)
-    while high - low > max(1, low // 20):
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(pilot, gain, middle, n_sets, **options) >= target else (middle, high)
-    return high
+    """The smallest number of problems at which `power` reaches `target`, to about 5%; None if even `most` do not.
+
+    From the normal approximation on, in steps of 5%.
+    """
+    (plus, minus, _), shared = _disagreements(pilot, gain)
+    variance = plus + minus - gain**2
+    error = Components(shared * variance, (1 - shared) * variance).of_mean(1, n_sets)
+    n = ceil((norm.ppf(1 - options.get("alpha", 0.05) / 2) + norm.ppf(target)) ** 2 * error / max(gain**2, 1e-12))
+    while n <= most and power(pilot, gain, n, n_sets, **options) < target:
+        n = ceil(1.05 * n)
+    return n if n <= most else None
+
+
+def _disagreements(pilot: pd.DataFrame | ArrayLike, gain: float) -> tuple[np.ndarray, float]:
+    """The model of `power`: shares of sets in which only the method, only the baseline, neither or both are right, and
+    the share of the variance that is between problems."""
+    between, within = components(pilot)
+    apart = max(np.abs(np.asarray(pilot, dtype=float)).mean(), abs(gain))
+    if apart > 1 or apart == 0:
+        raise ValueError("power: the pilot's methods never differ and no gain is asked for, or one beyond 1.")
+    cells = np.array([(apart + gain) / 2, (apart - gain) / 2, 1 - apart])
+    return cells, float(np.clip(between / max(between + within, TOLERANCE), 0.001, 0.999))
 
 
 def _columns(columns) -> np.ndarray:

@@ -26,6 +26,7 @@ from a2r.studies import controls
 
 MARGIN = 0.02  # d, in accuracy
 LEVEL = 0.05
+NEAR = 1.5  # costs whose ratio is beyond this are not called equal
 SUPPORTED, CONTRADICTED, UNRESOLVED, NOT_RUN = "supported", "contradicted", "not resolved", "not run"
 EQUIVALENT = f"equivalent within {100 * MARGIN:g} points"
 
@@ -269,6 +270,8 @@ def against(control: str) -> Callable[[pd.DataFrame, Profile], Evidence]:
 def rescue(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
     """C6: A2R@N - Alone@1 on the sets of a model's own paths none of which is right; a problem's mean over its models
     and sets."""
+    if "right" not in outcomes:
+        raise LookupError("number of right references")
     own = outcomes[(outcomes.explorer == outcomes.synthesizer) & (outcomes.right == 0)]
     alone = SAME_TESTS if SAME_TESTS in set(outcomes.method) else "Alone@1"
     sides = [
@@ -309,7 +312,10 @@ def turned(other: str) -> Callable[[pd.DataFrame, Profile], Evidence]:
         if rows.empty:
             raise LookupError(f"{other} of {' → '.join(filter(None, theirs.values()))}")
         spent = scores(outcomes, f"A2R@{lab.n_paths}", "cost", **ours).mean()
-        nearest = (rows.groupby("method").cost.mean() - spent).abs().idxmin()
+        costs = rows.groupby("method").cost.mean()
+        nearest = (costs - spent).abs().idxmin()
+        if not spent / NEAR < costs[nearest] < spent * NEAR:
+            raise LookupError(f"{other} of {' → '.join(filter(None, theirs.values()))} at a cost near that")
         return paired(scores(outcomes, f"A2R@{lab.n_paths}", **ours), scores(outcomes, nearest, **theirs))
 
     return measure

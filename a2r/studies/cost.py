@@ -52,6 +52,37 @@ def turned(
     return rows[~pd.MultiIndex.from_frame(rows[keys]).isin(known)]
 
 
+def sides(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
+    """Which side should be large (claim C8): A2R@N of the smallest explorer with the largest synthesizer against what
+    the largest model does as explorer, one row each.
+
+    Columns: accuracy of the latter, the difference in accuracy and the ratio of costs (small → large over the latter)
+    as Intervals over problems, p of the difference. C8 takes the rows whose ratio is nearest to 1.
+    """
+    a2r = outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
+    small, large = lab.by_size(a2r.explorer)[0], lab.by_size(a2r.synthesizer)[-1]
+    ours = a2r[(a2r.explorer == small) & (a2r.synthesizer == large)].groupby(stats.KEYS)[["correct", "cost"]].mean()
+    others = outcomes[(outcomes.explorer == large) & outcomes.synthesizer.isin(["", small])]
+    rows = []
+    for (synthesizer, method), part in others.groupby(["synthesizer", "method"], sort=False):
+        if method == f"Pass@{lab.n_paths}" != "Pass@1":
+            continue  # an oracle
+        theirs = part.groupby(stats.KEYS)[["correct", "cost"]].mean().loc[ours.index]
+        rows.append(
+            {
+                f"{small} → {large} against": f"{large} → {synthesizer} {method}"
+                if synthesizer
+                else f"{large} {method}",
+                "accuracy": stats.interval(theirs.correct),
+                "difference": stats.difference(ours.correct, theirs.correct),
+                "p": stats.paired_test(ours.correct, theirs.correct),
+                "cost ratio": stats.ratio_interval(ours.cost, theirs.cost)[0],
+                "n": len(ours),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd.DataFrame:
     """A2R pairs against single models (claim C3): one row a pair and a model at least as large as its synthesizer, and
     method.

@@ -15,7 +15,7 @@ from a2r.outcomes import grade
 from a2r.pipeline import Context, cut_sets, explore, synthesize_all
 from a2r.profiles import Profile
 from a2r.results import stats
-from a2r.results.stats import DIFFERENCE, SHARE
+from a2r.results.stats import DIFFERENCE, SHARE, TOLERANCE
 
 MEASURES = {
     "answers": "distinct final answers",
@@ -198,7 +198,7 @@ def least(table: pd.DataFrame, gain: str) -> str:
     """In words: the fewest distinct answers from which on every interval of the gain lies above 0, or that there is
     none."""
     rows = by_answers(table, gain)
-    above = [value.low > 0 for value in rows[gain]]
+    above = [value.low > TOLERANCE for value in rows[gain]]
     if not above[-1]:
         return f"There is no number of distinct answers from which on '{gain}' lies above 0 in these {len(table)} sets."
     first = max((i + 1 for i, good in enumerate(above) if not good), default=0)

@@ -75,6 +75,8 @@ def components(outcomes: pd.DataFrame, n_paths: int) -> pd.DataFrame:
     """
     rows = []
     for model, gains in pilot(outcomes, n_paths).items():
+        if len(gains) < 2:
+            continue  # a first try on one problem
         found, (n, k) = stats.components(gains), gains.shape
         errors = {"as run": (n, k), "twice the problems": (2 * n, k), "twice the sets": (n, 2 * k)}
         errors = {f"error in points, {name}": 100 * found.of_mean(*size) ** 0.5 for name, size in errors.items()}
@@ -101,7 +103,7 @@ def power(
     """
     gathered = pd.concat(pilot(outcomes, n_paths).values())
     rows = []
-    for gain in gains:
+    for gain in gains if len(gathered) > 1 else ():
         needed = {
             f"{k} set{'s' * (k > 1)}": stats.problems_needed(gathered, gain, k, most=most, simulations=200)
             or f"more than {most}"
