@@ -458,7 +458,7 @@ CLAIMS = (
         turned("Cons"),
     ),
 )
-FIXED = dict.fromkeys((f"C{k}" for k in range(1, 9)), ("2026-11-24", "02c1bba"))  # date and commit of each rule
+FIXED = dict.fromkeys((f"C{k}" for k in range(1, 9)), ("2026-11-24", "f10473c"))  # date and commit of each rule
 
 
 def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
