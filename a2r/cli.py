@@ -1,5 +1,4 @@
-"""The command line: `a2r run`, `list`, `plan`, `check`, `store`, `import paths`, `train-synthesizer`, `report`,
-`lab`."""
+"""The command line, `a2r --help`: studies, their plans, reports and samples."""
 
 import argparse
 import itertools
@@ -34,9 +33,12 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KNOB=V1,V2",
-        help="run for every value; several sweeps: for every combination",
+        help="run for every value (of lists: KNOB=a,b;c,d); several sweeps: for every combination",
     )
     run.add_argument("--again", action="store_true", help="execute also what is up to date")
+    run.add_argument(
+        "--figures", choices=["column", "text", "slides"], help="how wide: 3.3, 6.75 (the default) or 10 inches"
+    )
     plan = commands.add_parser(
         "plan", help="how many generations a profile's studies still need, with tokens and cost; samples nothing"
     )
@@ -71,8 +73,30 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--out", help="where the model goes (default: the folder that the profile gives it)")
     report = commands.add_parser("report", help="one HTML page from the studies that have been run")
     report.add_argument("--profile", default="nano")
+    report.add_argument(
+        "--against", metavar="PROFILE", help="another profile beside it, paired where problems are the same"
+    )
+    view = commands.add_parser(
+        "view", help="one page in which every sample of a study can be read, searched and filtered"
+    )
+    view.add_argument("study", nargs="?", default="symmetric")
+    view.add_argument("--profile", default="nano")
+    view.add_argument("--pairs", help="explorer>synthesizer, separated by commas (default: every model in both roles)")
+    compare = commands.add_parser(
+        "compare", help="two profiles, runs or folders of results; or one and what is committed"
+    )
+    compare.add_argument("one", help="a profile's name, a folder below figures/, or any folder of results")
+    compare.add_argument(
+        "other", nargs="?", default="committed", help="the same, or `committed` (default): what git has"
+    )
+    new = commands.add_parser(
+        "new-study", help="a notebook and a module of a study of your own, from one that is there"
+    )
+    new.add_argument("name")
+    new.add_argument("--from", dest="source", default="symmetric", help="the study to start from (default: symmetric)")
+    commands.add_parser("pages", help="docs/executed from the last runs, README.md and docs/ from templates and tables")
     commands.add_parser("list", help="studies with their parameters, and profiles")
-    lab = commands.add_parser("lab", help="open JupyterLab on the notebooks")
+    lab = commands.add_parser("lab", help="open JupyterLab, the first notebook in view")
     lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     return made
 
@@ -102,7 +126,9 @@ def run_studies(args: argparse.Namespace) -> int:
 
     parameters = dict(pair(text, "-p") for text in args.parameter)
     profile = parameters.pop("profile", args.profile)
-    sweeps = {name: values.split(",") for name, values in (pair(text, "--sweep") for text in args.sweep)}
+    sweeps = {name: listed(values) for name, values in (pair(text, "--sweep") for text in args.sweep)}
+    if args.figures:
+        os.environ["A2R_FIGURES"] = args.figures
     combinations = [dict(zip(sweeps, values, strict=True)) for values in itertools.product(*sweeps.values())]
     chosen = args.study or runner.runnable(profile)
     # refuse all before running any, and learn how long each took the last time
@@ -141,7 +167,9 @@ def run_studies(args: argparse.Namespace) -> int:
                 print(f"{study}: notebook {from_root(executed)}; {where}", flush=True)
             runs.append((swept, executed))
         if sweeps:
-            for path in runner.collected(load_profile(profile), runs):
+            from a2r.lab import sweeps as lab_sweeps
+
+            for path in lab_sweeps.collect(load_profile(profile), runs):
                 print(f"{study}: all runs in {from_root(path)}", flush=True)
     return 0
 
@@ -152,6 +180,11 @@ def pair(text: str, option: str) -> tuple[str, str]:
     if not equals:
         raise UserError(f"'{option} {text}' is not of the form KNOB=VALUE.")
     return name, value
+
+
+def listed(text: str) -> list[str]:
+    """The values of `--sweep KNOB=...`: separated by commas, or by semicolons where a value is itself a list."""
+    return text.split(";" if ";" in text else ",")
 
 
 def plan_studies(args: argparse.Namespace) -> int:
@@ -207,7 +240,43 @@ def write_report(args: argparse.Namespace) -> int:
     from a2r.lab import report
     from a2r.profiles import from_root
 
-    print(f"report: {from_root(report.write(args.profile))}")
+    print(f"report: {from_root(report.write(args.profile, args.against))}")
+    return 0
+
+
+def view_samples(args: argparse.Namespace) -> int:
+    from a2r.lab import view
+    from a2r.profiles import from_root
+
+    print(f"view: {from_root(view.write(args.profile, args.study, args.pairs and args.pairs.split(',')))}")
+    return 0
+
+
+def compare_results(args: argparse.Namespace) -> int:
+    from a2r.lab import compare
+
+    said, equal = compare.described(args.one, args.other)
+    print(said)
+    return 0 if equal or compare.COMMITTED not in (args.one, args.other) else 1
+
+
+def new_study(args: argparse.Namespace) -> int:
+    from a2r.lab import scaffold
+    from a2r.profiles import from_root
+
+    for path in scaffold.new_study(args.name, args.source):
+        print(f"{from_root(path)}: look for {scaffold.MARK}")
+    return 0
+
+
+def write_pages(args: argparse.Namespace) -> int:
+    from a2r.lab import pages
+    from a2r.profiles import from_root
+
+    print(
+        "\n".join(map(from_root, [*pages.keep_executed(), *pages.write()]))
+        or "every page is as its template and tables give it"
+    )
     return 0
 
 
@@ -272,14 +341,18 @@ def list_studies(args: argparse.Namespace) -> int:
 
 
 def open_lab(args: argparse.Namespace) -> int:
-    from a2r.lab.runner import NOTEBOOKS
+    from a2r.lab.runner import available
+    from a2r.profiles import ROOT, from_root
 
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *args.arguments])
+    first = from_root(next(path for path in available().values() if path.name.startswith("01")))
+    command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={ROOT}", f"--LabApp.default_url=/lab/tree/{first}"]
+    return subprocess.call([*command, *args.arguments])
 
 
 COMMANDS = {
     **{"run": run_studies, "list": list_studies, "plan": plan_studies, "check": check_profile, "store": keep_store},
-    **{"import": import_paths, "train-synthesizer": train_synthesizer, "report": write_report, "lab": open_lab},
+    **{"import": import_paths, "train-synthesizer": train_synthesizer, "report": write_report, "view": view_samples},
+    **{"compare": compare_results, "new-study": new_study, "pages": write_pages, "lab": open_lab},
 }
 
 if __name__ == "__main__":

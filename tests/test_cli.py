@@ -8,7 +8,7 @@ import pytest
 from fakes import write_profile
 
 from a2r import cli, explore, profiles, synthesize
-from a2r.lab import planning, runner
+from a2r.lab import planning, runner, sweeps
 from a2r.lab.runner import StudyFailed
 from a2r.results.study import KNOBS
 
@@ -197,8 +197,8 @@ def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
     collected = []
     monkeypatch.setattr(
-        runner,
-        "collected",
+        sweeps,
+        "collect",
         lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"],
     )
     assert (

@@ -403,7 +403,7 @@ def test_accuracy_by_right_references_is_beside_the_vote_on_the_same_sets():
     ]
     for column, values in {"A2R@4": [1, 0.5, 1], "Cons@4": [0, 0.125, 1], "A2R − Cons": [1, 0.375, 0]}.items():
         assert [cell.estimate for cell in by_right[column]] == pytest.approx(values)
-    axes = figures.by_right_references(by_right).axes[0]
-    assert next(list(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--") == pytest.approx(
-        [0, 0.125, 1]
-    )
+    figures.style()
+    drawn = figures.by_right_references(by_right.assign(sets=100))
+    assert list(drawn.axes[0].lines[0].get_ydata()) == pytest.approx([100, 37.5, 0]), "points above the vote"
+    assert "100 to 100 sets a point" in drawn.caption and "small's, +38" in drawn.caption

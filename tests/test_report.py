@@ -2,14 +2,18 @@
 
 import base64
 import re
+import shutil
+import subprocess
 
 import nbformat
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from a2r import UserError
-from a2r.lab import report, runner
+from a2r import UserError, cli
+from a2r.lab import report, sweeps
+from a2r.results import tables
+from a2r.results.stats import Interval
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -47,11 +51,13 @@ def test_the_scorecard_comes_first_and_the_provenance_last(runs):
     executed(runs, "01_symmetric__smoke__n_paths=2", "Another baseline")
     path = report.write("smoke")
     page = path.read_text()
-    body = page[page.index("<body") :]
+    body = page[page.index("<main") :]
     assert path == runs / "reports" / "smoke.html"
     assert body.index("printed by The claims") < body.index("printed by The baseline") < body.index('id="provenance"')
-    assert "The grid" not in body and "Another baseline" not in body, "unfinished, and run with other knobs"
+    assert "The grid" not in body, "it was not finished"
+    assert body.index('id="ablations"') < body.index("symmetric: n_paths=2") < body.index("printed by Another baseline")
     assert re.search("Not run on this profile yet: .*grid", body)
+    body = page[page.index("<body") :]
     for hidden in ("secret_code", "sample/s", "told-by-parameters", "saved"):
         assert hidden not in body, hidden
     assert f"data:image/png;base64,{PIXEL[:20]}" in body and base64.b64decode(PIXEL)
@@ -71,14 +77,90 @@ def test_nothing_run_is_one_sentence(runs):
         report.write("smoke")
 
 
-def test_a_sweep_s_tables_become_one(tmp_path, monkeypatch, lab):
+def test_figures_and_tables_have_numbers_captions_and_files(runs):
+    page = report.Page()
+    caption = {"a2r": {"figure": "figures/x/s_a", "caption": "A is above B. n = 3 problems."}}
+    shown = page.output(new_output("display_data", data={"image/png": PIXEL}, metadata=caption), "A")
+    assert 'alt="A is above B. n = 3 problems."' in shown and "<b>Figure 1.</b> A is above B" in shown
+    assert 'href="../../figures/x/s_a.pdf"' in shown.replace(str(runs), "..") or "figures/x/s_a.pdf" in shown
+    frame = pd.DataFrame({"model": ["b", "a"], "value": ["0.10 [0.05, 0.20]", "–"], "n": [10, 2]})
+    html = new_output(
+        "execute_result", data={"text/html": frame.to_html()}, metadata={"a2r": {"table": "figures/x/s_t.csv"}}
+    )
+    table = page.output(html, "The values")
+    assert "<b>Table 1.</b> The values" in table and "figures/x/s_t.csv" in table
+    assert re.findall(r"<th ?([^>]*)>(\w+)", table) == [("", "model"), ('class="n"', "value"), ('class="n"', "n")]
+    assert "<td >b</td>" in table and '<td class="n">10</td>' in table, (
+        "row numbers are gone, text is left, numbers right"
+    )
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def in_browser(page, folder) -> tuple[str, str]:
+    """The document after its scripts, and what the browser's console said."""
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder}",
+        "--enable-logging=stderr",
+    ]
+    flags = ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000", "--dump-dom"]
+    done = subprocess.run([*command, *flags, page.as_uri()], capture_output=True, text=True, timeout=300)
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="NO CHROMIUM HERE, SO NO PAGE WAS OPENED IN A BROWSER")
+def test_in_a_browser_long_tables_fold_and_nothing_is_asked_of_the_network(runs):
+    executed(runs, "01_symmetric__smoke", "The baseline")
+    path = report.write("smoke")
+    rows = pd.DataFrame({"model": [f"m{i}" for i in range(25)], "value": range(25)})
+    long = report.Page().table(rows.to_html(index=False), "long")
+    click = "<script>document.querySelectorAll('th.n').forEach((h) => { h.click(); h.click(); });</script>"
+    path.write_text(path.read_text().replace("</main>", f"{long}</main>").replace("</body>", f"{click}</body>"))
+    document, console = in_browser(path, runs / "browser")
+    assert console == ""
+    assert "show all 25 rows" in document and document.count('class="more"') == 15
+    first = re.search(r"<tbody><tr[^>]*><td[^>]*>(\w+)", document[document.index(">long") :])[1]
+    assert first == "m24" and 'aria-sort="descending"' in document
+
+
+def interval(value: float) -> Interval:
+    return Interval(value, value - 0.1, value + 0.1, 20)
+
+
+def test_a_sweep_leaves_a_tidy_table_latex_and_a_figure(tmp_path, monkeypatch, lab):
     runs = []
-    for n in ("1", "2"):
+    for n in (2, 4):
         folder = tmp_path / f"n_paths={n}"
-        folder.mkdir()
-        pd.DataFrame({"model": ["a", "b"], "accuracy": [0.1, int(n)]}).to_csv(folder / "x_accuracy.csv", index=False)
-        runs.append(({"n_paths": n}, folder))
-    monkeypatch.setattr(runner, "results", lambda folder: {"tables": [str(folder / "x_accuracy.csv"), "x.parquet"]})
-    (path,) = runner.collected(lab, runs)
-    assert path.parent.name == "sweep_n_paths=1+2"
-    assert pd.read_csv(path).to_numpy().tolist() == [[1, "a", 0.1], [1, "b", 1.0], [2, "a", 0.1], [2, "b", 2.0]]
+        accuracy = {
+            "Pass@1": interval(0.3),
+            f"Cons@{n}": interval(0.4),
+            f"Pass@{n}": interval(0.7),
+            f"A2R@{n}": interval(n / 8),
+        }
+        frame = pd.DataFrame(
+            [{"explorer": "a", "synthesizer": "a", **accuracy, "gain": interval(0.1), "n": 20, "p": 0.5}]
+        )
+        tables.save(frame, folder, "x_accuracy")
+        runs.append(({"n_paths": str(n)}, folder))
+    made = {"tables": ["x_accuracy.csv", "x.parquet"]}
+    monkeypatch.setattr(sweeps, "results", lambda folder: {"tables": [str(folder / name) for name in made["tables"]]})
+    written = {path.name: path for path in sweeps.collect(lab, runs)}
+    assert set(written) == {f"x_accuracy_sweep.{kind}" for kind in ("csv", "tex", "png")}
+    assert written["x_accuracy_sweep.csv"].parent.name == "sweep_n_paths=2+4"
+    tidy = tables.read(written["x_accuracy_sweep.csv"])
+    assert list(tidy) == ["n_paths", "explorer", "synthesizer", "N", "method", "value", "n"]
+    a2r = tidy[tidy.method == "A2R"]
+    assert a2r[["n_paths", "N"]].to_numpy().tolist() == [[2, 2], [4, 4]]
+    assert [v.estimate for v in a2r.value] == [0.25, 0.5] and a2r.value.iloc[0].n == 20
+    caption = written["x_accuracy_sweep.png"].with_name("x_accuracy_sweep_figure.tex").read_text()
+    assert "A2R is highest at n\\_paths = 4 (a): 0.50 [0.40, 0.60]" in caption
+
+
+def test_what_is_swept_is_split_at_commas_or_where_lists_are_at_semicolons():
+    assert cli.listed("2,4") == ["2", "4"] and cli.listed("a,b;c") == ["a,b", "c"]

@@ -5,7 +5,7 @@ import pytest
 
 from a2r import grade
 from a2r.studies import controls
-from a2r.studies.controls import MOVES, by_state, gallery, move, moves
+from a2r.studies.controls import MOVES, by_state, examples, gallery, move, moves
 
 PROBLEMS = pd.DataFrame(
     {"benchmark": "b", "problem_id": list("pqr"), "question": ["?p", "?q", "?r"], "answer": ["5", "7", "9"]}
@@ -87,7 +87,11 @@ def test_by_state(table):
 
 
 def test_the_gallery_shows_one_of_each_and_the_seed_chooses(table, pool):
-    shown = gallery(table, pool, PROBLEMS, 4, 1, seed=0)
+    shown = gallery(examples(table, pool, PROBLEMS, 4, 1, seed=0))
     assert [line.split()[1].rstrip(":") for line in shown.splitlines() if line.startswith("===")] == list(MOVES)
-    assert "?q" in shown and "[1] wrong: work of 1:" in shown and shown == gallery(table, pool, PROBLEMS, 4, 1, seed=0)
-    assert any(gallery(table, pool, PROBLEMS, 4, 1, seed=s) != shown for s in range(1, 9))
+    assert (
+        "?q" in shown
+        and "[1] wrong: work of 1:" in shown
+        and shown == gallery(examples(table, pool, PROBLEMS, 4, 1, seed=0))
+    )
+    assert any(gallery(examples(table, pool, PROBLEMS, 4, 1, seed=s)) != shown for s in range(1, 9))

@@ -169,9 +169,10 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
         for model in values.get(name) or ():
             for one in model.split(">"):
                 lab.model(one)
+    size = os.environ.get("A2R_FIGURES", "text")  # of figures (`results.figures.SIZES`); another one is another run
     label = "_".join(
         f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}".replace("/", "-")
-        for k, v in sorted(values.items())
+        for k, v in [*sorted(values.items()), *([("figures", size)] if size != "text" else [])]
         if k != "profile"
     )
     output = "__".join(filter(None, [notebook.stem, Path(profile).stem, label[:150]]))
@@ -272,29 +273,3 @@ def results(executed: Path) -> dict[str, list[str]]:
             if made:
                 return json.loads(made) if isinstance(made, str) else made
     return {}
-
-
-def collected(lab: Profile, runs: list[tuple[dict, Path]]) -> list[Path]:
-    """The tables that the runs of a sweep have in common, each as one CSV with the swept knobs in front; returns their
-    paths.
-
-    They lie beside the folders of the single runs, in one named after the sweep.
-    """
-    import pandas as pd
-
-    tables: dict[str, list[pd.DataFrame]] = {}
-    for swept, executed in runs:
-        for path in map(Path, results(executed).get("tables", [])):
-            if path.suffix == ".csv":
-                frame = pd.read_csv(ROOT / path)
-                for name, value in reversed(swept.items()):
-                    frame.insert(0, name, value, allow_duplicates=True)
-                tables.setdefault(path.name, []).append(frame)
-    if not tables:
-        return []
-    knobs = [f"{name}={'+'.join(dict.fromkeys(swept[name] for swept, _ in runs))}" for name in runs[0][0]]
-    folder = ROOT / lab.figures / lab.name / "_".join(["sweep", *knobs])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, frames in tables.items():
-        pd.concat(frames, ignore_index=True).to_csv(folder / name, index=False)
-    return [folder / name for name in tables]

@@ -1,8 +1,13 @@
 """Figures in one style. Nothing here samples or grades: every function draws a frame it is given.
 
-The same method has the same colour everywhere (a colour-blind-safe palette), every estimate has its
-interval, and a saved figure carries its provenance in its metadata.
+A figure is as wide on paper as its size says (`SIZES`) and no text in it is smaller than 7 pt there. The same method
+has the same colour everywhere (a colour-blind-safe palette), models differ in lightness and marker, so that they can be
+told apart in grey; lines are named at their ends. `captioned` gives a figure its n, its interval and the sentence that
+says what it shows; a saved figure carries its provenance in its metadata.
 """
+
+import os
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,19 +16,45 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from a2r.errors import UserError
 from a2r.results import stats
+from a2r.results.tables import text as said
 
-PALETTE = {"Pass@1": "#8c8c8c", "Cons": "#0173b2", "A2R": "#d55e00", "Pass@N": "#ffffff", "alone": "#029e73"}
+PALETTE = {"Pass@1": "#8c8c8c", "Cons": "#0173b2", "A2R": "#d55e00", "Pass@N": "#ffffff", "Alone": "#029e73"}
+SIZES = {"column": (3.3, 7.0), "text": (6.75, 8.0), "slides": (10.0, 13.0)}  # width in inches, font size in points
+DEFAULT = "text"
+SMALLEST = 7.0  # points
+MARKERS = "osD^vPX<>*"
+DARK, MUTED = "#333333", "#8c8c8c"
 
 
-def style() -> None:
-    """Set the house style; called by every notebook's first cell."""
+def size() -> str:
+    """The size that is asked for: A2R_FIGURES in the environment (`a2r run --figures`), else the default.
+
+    UserError for one that is not in `SIZES`.
+    """
+    asked = os.environ.get("A2R_FIGURES", DEFAULT)
+    if asked not in SIZES:
+        raise UserError(f"there is no figure size '{asked}'; choose {', '.join(SIZES)}.")
+    return asked
+
+
+def style(size: str = DEFAULT) -> None:
+    """Set the house style at a size of `SIZES`."""
+    points = SIZES[size][1]
+    small = max(SMALLEST, 0.9 * points)
     sns.set_theme(
         context="paper",
         style="ticks",
-        font_scale=1.05,
         rc={
-            **{"figure.dpi": 110, "savefig.dpi": 200, "savefig.bbox": "tight", "figure.constrained_layout.use": True},
+            **{"figure.figsize": (SIZES[size][0], 3.0), "figure.dpi": 110, "savefig.dpi": 200, "savefig.bbox": None},
+            **{"font.size": points, "axes.labelsize": points, "axes.titlesize": points, "figure.labelsize": points},
+            **{
+                "xtick.labelsize": small,
+                "ytick.labelsize": small,
+                "legend.fontsize": small,
+                "legend.title_fontsize": small,
+            },
             **{
                 "axes.spines.top": False,
                 "axes.spines.right": False,
@@ -31,9 +62,63 @@ def style() -> None:
                 "axes.grid.axis": "y",
                 "grid.alpha": 0.35,
             },
-            **{"legend.frameon": False, "pdf.fonttype": 42, "axes.axisbelow": True, "svg.hashsalt": "a2r"},
+            **{"lines.linewidth": 1.2, "lines.markersize": 4, "errorbar.capsize": 1.8, "axes.axisbelow": True},
+            **{
+                "legend.frameon": False,
+                "pdf.fonttype": 42,
+                "svg.hashsalt": "a2r",
+                "figure.constrained_layout.use": True,
+            },
         },
     )
+
+
+def small() -> float:
+    """The size in points of notes and labels in the current style."""
+    return max(SMALLEST, 0.9 * plt.rcParams["font.size"])
+
+
+def narrow() -> bool:
+    """Whether the current width is a column's."""
+    return plt.rcParams["figure.figsize"][0] <= SIZES["column"][0]
+
+
+def panels(height: float, n: int = 1, wide: int = 3, **options) -> tuple[Figure, list[plt.Axes]]:
+    """A figure of the style's width with `n` panels, at most `wide` side by side (half as many in a column's width).
+
+    `height` is that of one row of panels in inches at text width; it grows with the fonts. `options` as of
+    plt.subplots.
+    """
+    width, points = plt.rcParams["figure.figsize"][0], plt.rcParams["font.size"]
+    across = min(n, max(1, wide // 2) if narrow() else wide)
+    rows = -(-n // across)
+    figure, grid = plt.subplots(
+        rows,
+        across,
+        figsize=(width, rows * height * points / SIZES["text"][1]),
+        squeeze=False,
+        layout="constrained",
+        **options,
+    )
+    for axes in grid.flat[n:]:
+        axes.remove()
+    return figure, list(grid.flat[:n])
+
+
+def captioned(figure: Figure, says: str, n: str, interval: str = "bars: 95% intervals over problems") -> Figure:
+    """The figure with its n and the kind of its intervals written below it, and `says`, `n` and `interval` as its
+    caption.
+
+    The caption is kept as the attribute `caption`: the alternative text in reports, and the text of the .tex beside the
+    file.
+    """
+    figure.caption = f"{says.rstrip('.')}. {n}; {interval}."
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(f"{n}; {interval}", int(width * 72 / (0.58 * small())))
+    share = (1.25 * len(lines) * small() + 2) / 72 / height
+    figure.text(0.5, share / 2, "\n".join(lines), ha="center", va="center", fontsize=small(), color="#555555")
+    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
+    return figure
 
 
 def colour(method: str) -> str:
@@ -43,114 +128,154 @@ def colour(method: str) -> str:
     return PALETTE.get(method.split("@")[0], PALETTE["Pass@N"])
 
 
+def looks(names: list[str]) -> dict[str, dict]:
+    """Colour and marker of each of several models, in their order from light to dark."""
+    shades = sns.color_palette("rocket_r", as_cmap=True)(np.linspace(0.15, 0.9, len(names)))[:, :3]
+    return {
+        name: {"color": shade, "marker": MARKERS[k % len(MARKERS)]}
+        for k, (name, shade) in enumerate(zip(names, shades, strict=True))
+    }
+
+
+def paired(explorer: str, synthesizer: str, between: str = " → ") -> str:
+    """What a pair is called: one name where both roles are one model's."""
+    return explorer if synthesizer in ("", explorer) else f"{explorer}{between}{synthesizer}"
+
+
 def bars(estimates: list[stats.Interval]) -> np.ndarray:
     """Error bars (2, estimates) of intervals; none where there is no interval, and never below 0 by rounding."""
     below_above = [[e.estimate - e.low for e in estimates], [e.high - e.estimate for e in estimates]]
     return np.clip(np.nan_to_num(below_above), 0, None)
 
 
+def points(values: list[stats.Interval]) -> list[stats.Interval]:
+    """Differences of accuracies in percentage points."""
+    return [stats.Interval(*(100 * x for x in v[:3]), v.n) for v in values]
+
+
+def counted(values, unit: str = "problems") -> str:
+    """How many problems stand behind intervals, as a note: "n = 400 problems", or the least and the most."""
+    found = sorted({v.n for v in values if not np.isnan(v.estimate)}) or [0]
+    return f"n = {found[0]:,} {unit}" if len(found) == 1 else f"n = {found[0]:,} to {found[-1]:,} {unit}"
+
+
+def label_ends(axes: plt.Axes, ends: list[tuple[float, float, str, str]]) -> None:
+    """Name lines at their right ends, (x, y, name, colour) each: beside the panel, pushed apart where they would
+    overlap."""
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_ylim()
+    gap = 1.15 * small() * (high - low) / (axes.get_window_extent().height * 72 / axes.figure.dpi)
+    ends = sorted(ends, key=lambda end: end[1])
+    at = np.array([y for _, y, _, _ in ends])
+    for i in range(1, len(at)):
+        at[i] = max(at[i], at[i - 1] + gap)
+    at = np.minimum(at, high - gap * np.arange(len(at))[::-1])
+    for (x, y, name, shade), place in zip(ends, at, strict=True):
+        axes.annotate(
+            *(name, (x, y), (1.03, place), axes.transData, ("axes fraction", "data")),
+            **{"color": shade, "fontsize": small(), "va": "center", "annotation_clip": False},
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": shade, "shrinkA": 0, "shrinkB": 2},
+        )
+
+
 def log_ticks(axes: plt.Axes) -> None:
-    """A logarithmic x axis with plain numbers at 1, 2 and 5, and room on its left for labels."""
+    """A logarithmic x axis with plain numbers at 1, 2 and 5."""
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    axes.set_xlim(low / 2, high)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def lines(
-    table: pd.DataFrame, x: str, y: str, hue: str, ylabel: str, xlabel: str, log: bool = False, zero: bool = False
-) -> Figure:
-    """Intervals in column `y` against numbers in column `x`, one line a value of `hue`."""
-    figure, axes = plt.subplots(figsize=(5.8, 3.1))
+def sideways(axes: plt.Axes, names: list[str], reference: float | None = 0) -> None:
+    """A panel whose rows are `names`, the first on top, with a vertical line at `reference`."""
+    if reference is not None:
+        axes.axvline(reference, color=DARK, linewidth=0.8, zorder=1)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.35)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def lines(axes: plt.Axes, table: pd.DataFrame, x: str, y: str, hue: str, log: bool = False) -> None:
+    """Intervals in column `y` against numbers in column `x`, one line a value of `hue`, named at its end.
+
+    Methods have their colours (Pass@N is dashed), anything else those of `looks`. The points of one x stand side by
+    side.
+    """
     names = list(table[hue].unique())
-    known = {name: colour(name) for name in names if name.split("@")[0] in (*PALETTE, "Pass")}
-    shades = dict(zip(names, sns.color_palette("flare", len(names)), strict=True)) | (
-        known if len(known) == len(names) else {}
+    methods = all(name.split("@")[0] in PALETTE or name.startswith("Pass@") for name in names)
+    look = (
+        {n: {"color": MUTED if n.startswith("Pass@") else colour(n), "marker": "o"} for n in names}
+        if methods
+        else looks(names)
     )
-    xs = sorted(table[x].unique())
+    xs, ends = sorted(table[x].unique()), []
     step = 0.03 if log else 0.012 * (xs[-1] - xs[0] or 1)
     for k, name in enumerate(names):
         part = table[table[hue] == name].sort_values(x)
         shift = step * (k - (len(names) - 1) / 2)
         at = part[x] * (1 + shift) if log else part[x] + shift
-        dashed = name.startswith("Pass@N")
+        values = list(part[y])
+        dashed = "--" if methods and name.startswith("Pass@N") else "-"
         axes.errorbar(
-            at,
-            [v.estimate for v in part[y]],
-            yerr=bars(list(part[y])),
-            marker="o",
-            markersize=4,
-            linewidth=1.2,
-            elinewidth=0.9,
-            capsize=2,
-            color="#8c8c8c" if dashed else shades[name],
-            linestyle="--" if dashed else "-",
-            label=name,
+            at, [v.estimate for v in values], yerr=bars(values), elinewidth=0.9, linestyle=dashed, **look[name]
         )
-    if zero:
-        axes.axhline(0, color="#333333", linewidth=0.8)
+        ends.append((at.iloc[-1], values[-1].estimate, name, look[name]["color"]))
     if log:
         axes.set_xscale("log", base=2)
     axes.set_xticks(xs, [f"{v:g}" for v in xs])
     axes.minorticks_off()
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+    label_ends(axes, ends)
 
 
-def intervals(table: pd.DataFrame, label: str, value: str, xlabel: str, reference: float | None = None) -> Figure:
-    """A forest plot: one row a line of the table, its Interval as a point with a bar; rows without an interval say
-    so."""
-    figure, axes = plt.subplots(figsize=(6.2, 0.7 + 0.3 * len(table)))
-    for i, v in enumerate(table[value]):
-        if not isinstance(v, tuple) or np.isnan(v.estimate):
-            axes.annotate(
-                "no interval",
-                (0.02, i),
-                xycoords=("axes fraction", "data"),
-                fontsize="x-small",
-                va="center",
-                color="#666666",
-            )
-            continue
-        axes.errorbar(
-            [v.estimate], [i], xerr=bars([v]), fmt="o", markersize=4.5, elinewidth=1.2, capsize=2.5, color="#0173b2"
-        )
-    if reference is not None:
-        axes.axvline(reference, color="#333333", linewidth=0.8)
-    axes.set_yticks(range(len(table)), table[label], fontsize="small")
-    axes.set(xlabel=xlabel, ylim=(len(table) - 0.5, -0.5))
-    axes.grid(axis="x", alpha=0.35)
-    axes.grid(axis="y", visible=False)
-    return figure
+LEAST_SETS = 10  # fewer say nothing and hide the rest
 
 
 def by_right_references(table: pd.DataFrame) -> Figure:
-    """`tables.by_right_references` as lines, one a model: accuracy of syntheses, dashed the vote, dotted alone."""
-    figure, axes = plt.subplots(figsize=(5.6, 3.0))
-    models, (a2r, cons) = table.model.unique(), table.columns[2:4]
-    beside = {cons: ("--", "the vote (Cons)")} | (
-        {"Alone@1": (":", "no references (Alone)")} if "Alone@1" in table else {}
-    )
-    for k, (model, shade) in enumerate(zip(models, sns.color_palette("flare", len(models)), strict=True)):
-        part = table[table.model == model]
-        x = part["right references"] + (k - (len(models) - 1) / 2) * 0.07
-        look = {"marker": "o", "markersize": 4, "linewidth": 1.2, "elinewidth": 0.9, "capsize": 2}
-        axes.errorbar(x, [v.estimate for v in part[a2r]], yerr=bars(list(part[a2r])), color=shade, label=model, **look)
-        for method, (line, _) in beside.items():
-            axes.plot(x, [v.estimate for v in part[method]], color=shade, linestyle=line, linewidth=0.9, zorder=1)
-    for line, label in beside.values():
-        axes.plot([], [], color="#8c8c8c", linestyle=line, linewidth=0.9, label=label)
-    axes.set(
-        xlabel="right references in the set",
-        ylabel="accuracy",
-        ylim=(-0.02, 1.02),
-        xticks=sorted(table["right references"].unique()),
-    )
-    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+    """What reading a set was worth by its number of right references (`tables.by_right_references`), one panel a model.
+
+    In points above the vote on the same sets and, where it was sampled, above the synthesizer without references.
+    """
+    against = {"A2R − Cons": ("the vote", "Cons", "o"), "A2R − Alone": ("answering alone", "Alone", "s")}
+    against = {column: look for column, look in against.items() if column in table}
+    drawn = table[table.sets >= min(LEAST_SETS, table.sets.max())]
+    models = list(drawn.model.unique())
+    figure, axes = panels(1.9, len(models), wide=max(3, min(5, len(models))), sharey=True, sharex=True)
+    rights = sorted(table["right references"].unique())
+    for panel, model in zip(axes, models, strict=True):
+        part = drawn[drawn.model == model]
+        for k, (column, (_, method, marker)) in enumerate(against.items()):
+            values = points(list(part[column]))
+            at = part["right references"] + 0.2 * (k - (len(against) - 1) / 2)
+            panel.errorbar(
+                at,
+                [v.estimate for v in values],
+                yerr=bars(values),
+                color=PALETTE[method],
+                marker=marker,
+                elinewidth=0.9,
+            )
+        panel.axhline(0, color=DARK, linewidth=0.8, zorder=1)
+        panel.set(title=model, xticks=rights, xlim=(rights[0] - 0.4, rights[-1] + 0.4))
+    across = sum(panel.get_subplotspec().rowspan.start == 0 for panel in axes)
+    for panel in axes[-across:]:
+        panel.set_xlabel("right references")
+        panel.tick_params(labelbottom=True)
+    axes[0].set_ylabel("A2R above … (points)")
+    handles = [
+        plt.Line2D([], [], color=PALETTE[method], marker=marker, label=f"A2R − {name}")
+        for name, method, marker in against.values()
+    ]
+    figure.legend(handles=handles, ncols=2, loc="outside upper center")
+    one = table[table["right references"] == 1]
+    most = max(one["A2R − Cons"], key=lambda v: v.estimate, default=None) if len(one) else None
+    says = "What a synthesis of each set was worth, by how many of its references are right"
+    if most is not None:
+        name = one.model[[v is most for v in one["A2R − Cons"]]].iloc[0]
+        says += f"; with one right the largest difference to the vote is {name}'s, {said(most, '+.0f', 100)} points"
+    sets = f"{drawn.sets.min():,} to {drawn.sets.max():,} sets a point (fewer than {LEAST_SETS}: not drawn)"
+    return captioned(figure, says, sets)
 
 
 CURVE_LABELS = {
@@ -168,36 +293,39 @@ def training_curves(curves: pd.DataFrame, smooth: int = 5) -> Figure:
     to most.
 
     `curves`: run, seed, step and the quantities, one row a step. All but the held-out score are means over `smooth`
-    steps.
+    steps. A quantity that is 0 throughout has no panel.
     """
-    shown = [name for name in CURVE_LABELS if name in curves and curves[name].notna().any()]
+    shown = [name for name in CURVE_LABELS if name in curves and curves[name].notna().any() and curves[name].any()]
     runs = list(curves.run.unique())
     palette = dict(zip(runs, sns.color_palette("colorblind", len(runs)), strict=True))
-    figure, panels = plt.subplots(2, 3, figsize=(8.4, 4.6), sharex=True)
-    for axes, name in zip(panels.flat, shown, strict=False):
+    dashes = dict(zip(runs, ("", (4, 1.5), (1, 1), (4, 1, 1, 1), (6, 2), (2, 2)), strict=False))
+    figure, axes = panels(1.75, len(shown), wide=3, sharex=True)
+    for panel, name in zip(axes, shown, strict=True):
         table = curves[["run", "seed", "step", name]].dropna().reset_index(drop=True)
         if name != "held-out A2R":
             means = table.groupby(["run", "seed"])[name].transform(lambda v: v.rolling(smooth, min_periods=1).mean())
             table = table.assign(**{name: means})
-        marks = {"marker": "o", "markersize": 3.5} if name == "held-out A2R" else {}
+        marks = {"marker": "o", "markersize": 3.5, "markeredgewidth": 0} if name == "held-out A2R" else {}
         sns.lineplot(
-            table,
-            x="step",
-            y=name,
-            hue="run",
-            palette=palette,
-            errorbar=("pi", 100),
-            ax=axes,
-            linewidth=1.2,
-            legend=False,
-            **marks,
+            **{
+                "data": table,
+                "x": "step",
+                "y": name,
+                "hue": "run",
+                "style": "run",
+                "palette": palette,
+                "dashes": dashes,
+            },
+            **{"errorbar": ("pi", 100), "ax": panel, "linewidth": 1.2, "legend": False, "markers": False, **marks},
         )
-        axes.set(ylabel=CURVE_LABELS[name], xlabel="step (batch of rollouts)")
-        if name == "clipped" and not table[name].any():
-            axes.set_ylim(0, 0.01)
-    for axes in panels.flat[len(shown) :]:
-        axes.set_visible(False)
+        panel.set(ylabel=CURVE_LABELS[name], xlabel="step (batch of rollouts)")
     if len(runs) > 1:
-        handles = [plt.Line2D([], [], color=palette[run], label=run) for run in runs]
-        figure.legend(handles=handles, ncols=len(runs), loc="outside upper center")
-    return figure
+        handles = [
+            plt.Line2D([], [], color=palette[run], dashes=dashes[run] or (None, None), label=run) for run in runs
+        ]
+        figure.legend(handles=handles, ncols=min(4, len(runs)), loc="outside upper center")
+    means = f"lines: means over {smooth} steps except the held-out score, which is drawn at each training's temperature"
+    if (most := curves.groupby("run").seed.nunique().max()) == 1:
+        return captioned(figure, "Training curves", "one training", means)
+    n = f"{len(runs)} settings, {most} seeds"
+    return captioned(figure, "Training curves", n, f"{means}; bands: from the lowest to the highest seed")

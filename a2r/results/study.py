@@ -1,5 +1,6 @@
 """What a study leaves behind: tables, figures and its outcomes, each with provenance."""
 
+import base64
 import io
 import json
 import platform
@@ -9,9 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
+from PIL import Image
 
+from a2r.pipeline import cut_sets, explorer_asks, synthesizer_asks
 from a2r.profiles import KNOBS, ROOT, Profile, from_root
 from a2r.results import figures, tables, trace
 
@@ -35,19 +40,27 @@ class Study:
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
         self.files: set[Path] = set()
-        figures.style()
+        size = figures.size()
+        self.pictures = self.folder if size == figures.DEFAULT else self.folder / size
+        figures.style(size)
         # the report is read from paper, where nothing unfolds
         pd.set_option("display.max_colwidth", None, "display.max_rows", None)
 
-    def table(self, table: pd.DataFrame, name: str) -> None:
-        """Save a table as <study>_<name>.csv and .tex."""
+    def table(self, table: pd.DataFrame, name: str, caption: str = "", points: tuple[str, ...] = ("gain",)) -> "Shown":
+        """Save a table as <study>_<name>.csv and .tex; returned as it is shown, `points` being columns in percentage
+        points."""
         paths = tables.save(table, self.folder, f"{self.name}_{name}")
         self.files.update(paths)
         self.made["tables"].append(from_root(paths[0]))
+        return Shown(tables.shown(table, points), from_root(paths[0]), caption)
 
     def figure(self, figure: Figure, name: str) -> None:
-        """Save a figure as <study>_<name>.pdf and .png, the provenance in the files' metadata."""
-        path = self.folder / f"{self.name}_{name}"
+        """Save a figure as <study>_<name>.pdf and .png (the provenance in the files' metadata), and show it.
+
+        Its caption (`figures.captioned`) is shown below it, is the picture's alternative text, and stands in
+        <study>_<name>_figure.tex for a report in LaTeX.
+        """
+        path, caption = self.pictures / f"{self.name}_{name}", getattr(figure, "caption", "")
 
         def drawn(form: str, field: str, provenance: dict, **more) -> bytes:
             file, note = io.BytesIO(), json.dumps(provenance, sort_keys=True, default=str)
@@ -56,7 +69,28 @@ class Study:
 
         self._write(path.with_suffix(".pdf"), lambda p: drawn("pdf", "Keywords", p, CreationDate=None))
         self._write(path.with_suffix(".png"), lambda p: drawn("png", "Description", p))
+        self._write(
+            path.with_name(f"{path.name}_figure.tex"), lambda p: tables.latex_figure(path.name, caption).encode()
+        )
         self.made["figures"].append(from_root(path) + ".{pdf,png}")
+        shown = small_png(path.with_suffix(".png"))
+        width = round(110 * figure.get_size_inches()[0])
+        about = {
+            "image/png": {"alt": caption or name, "width": width},
+            "a2r": {"figure": from_root(path), "caption": caption},
+        }
+        display({"image/png": shown, "text/plain": caption}, metadata=about, raw=True)
+        if caption:
+            display(Markdown(f"*{caption}*"), metadata={"a2r": {"caption of": from_root(path)}})
+        plt.close(figure)
+
+    def example(self, problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame | None = None) -> None:
+        """Show one problem as it went: the explorer's prompt and first path, and what a synthesizer read and wrote.
+
+        `pool` and `syntheses` are graded. The problem is the first whose synthesis is right although some path of its
+        set is wrong, else the first there is.
+        """
+        display(Markdown(one_example(problems, pool, syntheses, self.lab)))
 
     def _write(self, path: Path, make: Callable[[dict], bytes]) -> None:
         """Write `make(provenance)`, unless the file is there and differs in its commit alone."""
@@ -69,8 +103,6 @@ class Study:
 
     def finish(self, outcomes: pd.DataFrame | None = None) -> None:
         """Write the provenance, and the outcomes where the study has some, and show where everything is."""
-        from IPython.display import display
-
         if outcomes is not None:
             path = self.folder / f"{self.name}_outcomes.parquet"
             self.files.add(path)
@@ -86,6 +118,57 @@ class Study:
         trace.write(self.files, {ROOT / place for place in given})
         lines = "\n".join(f"{kind:10} {', '.join(paths)}" for kind, paths in self.made.items())
         display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
+
+
+class Shown:
+    """A table as a notebook shows it: HTML without the row numbers, marked with its CSV file and caption for the
+    report."""
+
+    def __init__(self, table: pd.DataFrame, csv: str, caption: str = ""):
+        self.table, self.about = table, {"table": csv, "caption": caption}
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        html = self.table.to_html(index=False, border=0, na_rep="–")
+        return {"text/html": html, "text/plain": self.table.to_string(index=False)}, {"a2r": self.about}
+
+
+def small_png(path: Path) -> str:
+    """A picture in 128 colours, base64: a third of the file's size, and alike to the eye."""
+    buffer = io.BytesIO()
+    Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def one_example(problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame | None, lab: Profile) -> str:
+    """The text of `Study.example`, in Markdown."""
+    first, synthesis = pool.iloc[0], None
+    if syntheses is not None and len(syntheses):
+        sets = cut_sets(pool, lab.n_paths, lab.n_sets)
+        right = sets.groupby(["problem_id", "set"]).correct.mean()
+        wanted = [s.correct and right[s.problem_id, s.set] < 1 for s in syntheses.itertuples()]
+        synthesis = syntheses.iloc[wanted.index(True) if True in wanted else 0]
+        paths = sets[(sets.problem_id == synthesis.problem_id) & (sets["set"] == synthesis["set"])]
+        first = paths.iloc[0]
+    problem = problems[problems.problem_id == first.problem_id]
+
+    def block(text: str) -> str:
+        return f"```text\n{text.strip()[:3000]}\n```\n"
+
+    said = [
+        f"**An example:** problem `{first.problem_id}`, whose answer is {problem.answer.iloc[0]}. The explorer reads",
+        block(explorer_asks(lab, problem, 1)[0].messages[-1]["content"]),
+        f"and {first.model} writes ({'right' if first.correct else 'wrong'})",
+        block(first.text),
+    ]
+    if synthesis is not None:
+        asked = synthesizer_asks(lab, problem, pool[pool.problem_id == first.problem_id])
+        said += [
+            f"The synthesizer reads that problem with {len(paths)} answer components, {int(paths.correct.sum())} right",
+            block(next(ask for ask in asked if ask.set == synthesis["set"]).messages[-1]["content"]),
+            f"and {synthesis.model} writes ({'right' if synthesis.correct else 'wrong'})",
+            block(synthesis.text),
+        ]
+    return "\n\n".join(said)
 
 
 def begin(lab: Profile, name: str, parameters: dict) -> Study:

@@ -98,17 +98,21 @@ def spent(outcomes: pd.DataFrame) -> pd.DataFrame:
     return means.rename(columns=lambda c: c.replace("_", " "))[["explorer", "synthesizer", "method", *SPENT]]
 
 
+def text(value: Interval, form: str = ".2f", scale: float = 1) -> str:
+    """An interval as "0.61 [0.57, 0.65]", the estimate alone where it has no bounds, "–" where there is none.
+
+    Rounded from the five digits that `save` keeps, so that pages made from its CSV show the same number.
+    """
+    e, low, high = (f"{scale * float(f'{v:.5g}'):{form}}" for v in value[:3])
+    return "–" if isnan(value.estimate) else e if isnan(value.low) else f"{e} [{low}, {high}]"
+
+
 def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFrame:
     """The table as text: intervals as "0.61 [0.57, 0.65]", gains in percentage points, p-values short."""
 
     def cell(value, column: str) -> str:
         if isinstance(value, tuple):
-            e, low, high, _ = value
-            if isnan(e):
-                return "–"
-            scale, form = (100, "+.1f") if column in points else (1, ".2f")
-            within = "" if isnan(low) else f" [{scale * low:{form}}, {scale * high:{form}}]"
-            return f"{scale * e:{form}}{within}"
+            return text(value, "+.1f", 100) if column in points else text(value)
         if isinstance(value, float):
             return f"{value:.4f}" if column.startswith("p") else f"{value:.3g}"
         return str(value)
@@ -141,3 +145,37 @@ def alike(before: pd.DataFrame, now: pd.DataFrame) -> bool:
     """Whether two tables are equal but for seconds that a clock measured, which no run repeats."""
     kept = [column for column in before if "seconds" not in column]
     return list(before) == list(now) and before[kept].equals(now[kept])
+
+
+LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": "/"}
+)
+SIGNS = {"→": r"$\to$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "×": r"$\times$"}
+
+
+def latex_figure(name: str, caption: str) -> str:
+    """A LaTeX figure of the picture <name> with its caption and the label fig:<name>."""
+    text = caption.translate(LATEX)
+    for sign, command in SIGNS.items():
+        text = text.replace(sign, command)
+    return (
+        f"\\begin{{figure}}\n\\centering\n\\includegraphics[width=\\linewidth]{{{name}}}\n"
+        f"\\caption{{{text}}}\n\\label{{fig:{name}}}\n\\end{{figure}}\n"
+    )
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A table as it was before `save` wrote its CSV: columns with _low and _high are Intervals again ("undefined" stays
+    a word)."""
+    flat = pd.read_csv(path, keep_default_na=False, na_values=["", "nan"])
+    table = pd.DataFrame(index=flat.index)
+    for column in flat:
+        if f"{column}_low" in flat:
+            ns = flat["n"] if "n" in flat else [0] * len(flat)
+            rows = zip(flat[column], flat[f"{column}_low"], flat[f"{column}_high"], ns, strict=True)
+            table[column] = [
+                Interval(float(e), low, high, int(n)) if e != UNDEFINED else UNDEFINED for e, low, high, n in rows
+            ]
+        elif not (column.endswith(("_low", "_high")) and column.rsplit("_", 1)[0] in flat):
+            table[column] = flat[column]
+    return table

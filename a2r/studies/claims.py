@@ -9,11 +9,11 @@
 What the paper reports stands beside it only where it is known (arXiv 2509.22044, abstract).
 """
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -21,6 +21,7 @@ from scipy.stats import t
 
 from a2r.profiles import Profile, available, load_profile
 from a2r.results import stats
+from a2r.results.figures import DARK, MUTED, bars, captioned, narrow, panels, said, sideways, small
 from a2r.results.stats import DIFFERENCE, KEYS, TOLERANCE, Interval
 from a2r.studies import controls
 
@@ -533,35 +534,37 @@ VERDICTS = {SUPPORTED: "#029e73", CONTRADICTED: "#d55e00", EQUIVALENT: "#0173b2"
 
 
 def draw_scorecard(table: pd.DataFrame) -> Figure:
-    """The claims' scorecard: statistic less its threshold in half widths of its interval, so that all share one axis.
+    """The claims' scorecard in the claims' own units: differences in points above, ratios below, each with its verdict.
 
-    Beyond `edge` half widths there is an arrow; on the right the statistic itself, differences in points.
+    The tinted side is the one on which the claim lies; at the right stand the numbers.
     """
-    edge = 6
-    figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.32 * len(table)))
-    for i, (claim, row) in enumerate(zip(CLAIMS, table.to_dict("records"), strict=True)):
-        v, verdict = row["value"], row["verdict"]
-        if np.isnan(v.low):
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            axes.annotate(verdict, (0, i), fontsize="x-small", va="center", ha="center", color="#666666", bbox=box)
-            continue
-        scale, form = (1, ".2f") if claim.threshold else (100, "+.1f")
-        text = f"{scale * v.estimate:{form}} [{scale * v.low:{form}}, {scale * v.high:{form}}]"
-        axes.annotate(text, (edge + 0.8, i), fontsize="x-small", va="center", annotation_clip=False)
-        e, low, high = ((x - claim.threshold) / (v.high - v.low) * (2 if claim.above else -2) for x in v[:3])
-        if abs(e) > edge:
-            axes.plot([np.sign(e) * edge], [i], marker=">" if e > 0 else "<", color=VERDICTS[verdict], markersize=7)
-            continue
-        axes.plot([low, high], [i, i], color=VERDICTS[verdict], linewidth=2.2, solid_capstyle="butt")
-        axes.plot([e], [i], "o", color=VERDICTS[verdict], markersize=5)
-    axes.axvline(0, color="#333333", linewidth=0.8, zorder=1)
-    axes.set_yticks(range(len(table)), [f"{r.id}  {r.claim}" for r in table.itertuples()], fontsize="small")
-    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(-edge - 0.6, edge + 0.6))
-    axes.set_xlabel(
-        "distance from the rule's threshold, in half widths\nof the 95% interval (right: as claimed)", fontsize="small"
-    )
-    axes.grid(axis="x", alpha=0.35)
-    axes.grid(axis="y", visible=False)
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=v) for v, c in VERDICTS.items()]
-    axes.legend(handles=handles, fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4)
-    return figure
+    rows = list(zip(CLAIMS, table.to_dict("records"), strict=True))
+    parts = [[r for r in rows if not r[0].threshold], [r for r in rows if r[0].threshold]]
+    labels = 26 if narrow() else 44  # characters a line of the claims' names
+    counts = [len(part) for part in parts]
+    figure, axes = panels(0.5 + 0.17 * len(rows), 2, wide=1, height_ratios=counts)
+    for panel, part, scale, form, unit in zip(
+        axes, parts, (100, 1), ("+.1f", ".2f"), ("difference (points)", "ratio"), strict=True
+    ):
+        sideways(panel, [textwrap.fill(f"{c.id}  {c.claim}", labels) for c, _ in part], part[0][0].threshold)
+        panel.set_xlabel(unit)
+        for i, (_, row) in enumerate(part):
+            v, verdict = row["value"], row["verdict"].split(" (")[0]
+            shade = VERDICTS.get(verdict, MUTED)
+            if np.isnan(v.estimate):
+                words = row["verdict"]
+            else:
+                scaled = stats.Interval(*(scale * x for x in v[:3]), v.n)
+                panel.errorbar([scaled.estimate], [i], xerr=bars([scaled]), fmt="o", color=shade, linewidth=1.8)
+                words = f"{verdict}, n = {v.n}" if narrow() else f"{said(v, form, scale)}  {verdict}, n = {v.n}"
+            place = {"xycoords": ("axes fraction", "data"), "fontsize": small(), "va": "center", "color": DARK}
+            panel.annotate(textwrap.shorten(words, 60, placeholder=" …"), (1.02, i), annotation_clip=False, **place)
+        low, high = panel.get_xlim()
+        for i, (claim, _) in enumerate(part):
+            side = (claim.threshold, high) if claim.above else (low, claim.threshold)
+            panel.fill_betweenx([i - 0.4, i + 0.4], *side, color="#000000", alpha=0.05, linewidth=0, zorder=0)
+        panel.set_xlim(low, high)
+    found = table.verdict.str.partition(" (")[0].value_counts()
+    says = "The claims: " + ", ".join(f"{count} {verdict}" for verdict, count in found.items())
+    note = "bars: 95% intervals over problems; tinted: the side of the claim"
+    return captioned(figure, says, f"n at the right, of {len(table)} statistics", note)

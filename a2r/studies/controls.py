@@ -19,7 +19,6 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from a2r.answers import answer_component, equivalent, extract
@@ -32,7 +31,21 @@ from a2r.problems import dial_of, made_tests, with_tests
 from a2r.profiles import Profile
 from a2r.prompts import synthesizer_messages
 from a2r.results import stats
-from a2r.results.figures import bars
+from a2r.results.figures import (
+    DARK,
+    MUTED,
+    bars,
+    captioned,
+    counted,
+    looks,
+    narrow,
+    paired,
+    panels,
+    points,
+    said,
+    sideways,
+    small,
+)
 
 Components = Callable[[pd.DataFrame], list[str]]
 
@@ -259,47 +272,45 @@ def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame],
     return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
 
 
+GROUPS = {  # of controls, for their colours: what each asks
+    "one path, a vote or a perfect selector": ("Pass@", "Cons", "Selection"),
+    "other references, or none": ("Alone", "Foreign", "Repeated"),
+    "the same references in another form": ("Shuffled", "Finals", "Traces"),
+}
+
+
 def differences(table: pd.DataFrame) -> Figure:
     """A2R minus each control in points, one panel a pair, controls as rows; columns as in `against` and `pair`."""
-    pairs, controls = (
-        list(table.pair.unique()),
-        list(dict.fromkeys(table.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True))),
+    table = table.assign(control=table.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True))
+    rank = {start: i for i, start in enumerate(start for starts in GROUPS.values() for start in starts)}
+    controls = sorted(
+        table.control.unique(), key=lambda c: next((i for start, i in rank.items() if c.startswith(start)), 99)
     )
-    figure, panels = plt.subplots(
-        1,
-        len(pairs),
-        figsize=(1.6 + 1.75 * len(pairs), 0.9 + 0.27 * len(controls)),
-        sharey=True,
-        sharex=True,
-        squeeze=False,
-    )
-    for axes, pair in zip(panels[0], pairs, strict=True):
-        part = table[table.pair == pair]
-        for control, v in zip(
-            part.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True), part["A2R − control"], strict=True
-        ):
-            shade = "#0173b2" if control.startswith("Cons") else "#8c8c8c" if control.startswith("Pass@") else "#d55e00"
-            e = stats.Interval(*(100 * x for x in v[:3]), v.n)
-            axes.errorbar(
-                [e.estimate],
-                [controls.index(control)],
-                xerr=bars([e]),
-                fmt="o",
-                markersize=4,
-                elinewidth=1.1,
-                capsize=2,
-                color=shade,
+    shades = dict(zip(GROUPS, ("#0173b2", "#029e73", "#d55e00"), strict=True))
+
+    def shade(control: str) -> str:
+        return next((shades[g] for g, starts in GROUPS.items() if control.startswith(starts)), MUTED)
+
+    pairs = list(table.pair.unique())
+    figure, axes = panels(0.45 + 0.155 * len(controls), len(pairs), wide=4, sharex=True, sharey=True)
+    for panel, pair in zip(axes, pairs, strict=True):
+        sideways(panel, controls)
+        for control, v in table.loc[table.pair == pair, ["control", "A2R − control"]].itertuples(index=False):
+            (e,) = points([v])
+            panel.errorbar(
+                [e.estimate], [controls.index(control)], xerr=bars([e]), fmt="o", markersize=3, color=shade(control)
             )
-        axes.axvline(0, color="#333333", linewidth=0.8)
-        axes.set_title(
-            pair.replace(" → ", "\n→ ") if len(set(pair.split(" → "))) > 1 else pair.split(" → ")[0], fontsize="small"
-        )
-        axes.grid(axis="x", alpha=0.35)
-        axes.grid(axis="y", visible=False)
-    panels[0][0].set_yticks(range(len(controls)), controls, fontsize="small")
-    panels[0][0].set_ylim(len(controls) - 0.5, -0.5)
-    figure.supxlabel("A2R − control (points)", fontsize="medium")
-    return figure
+        panel.set_title(paired(*pair.split(" → "), "\n→ "))
+        panel.set_xlabel("A2R − control (points)")
+        panel.tick_params(labelbottom=True)
+    handles = [plt.Line2D([], [], color=c, marker="o", linestyle="", label=name) for name, c in shades.items()]
+    figure.legend(
+        handles=handles, ncols=1 if narrow() else 3, columnspacing=1, handlelength=1, loc="outside upper center"
+    )
+    alone = table[table.control.str.startswith("Alone@")]
+    worth = sum(v.low > 0 for v in alone["A2R − control"])
+    says = f"A2R is above the synthesizer alone with its interval for {worth} of {len(alone)} pairs"
+    return captioned(figure, says, counted(table["A2R − control"]))
 
 
 def draw_checking(table: pd.DataFrame, trained: dict[str, str] | None = None) -> Figure:
@@ -308,28 +319,31 @@ def draw_checking(table: pd.DataFrame, trained: dict[str, str] | None = None) ->
 
     `trained` (RL model -> its base): an arrow goes from the base to the model on the base's own paths.
     """
-    figure, axes = plt.subplots(figsize=(4.4, 4.2))
     at = {(r.explorer, r.synthesizer): (r["e+"], r["e−"]) for _, r in table.iterrows()}
     shown = [pair for pair in at if pair[0] == (trained or {}).get(pair[1], pair[1])]
-    for (explorer, synthesizer), shade in zip(shown, sns.color_palette("flare", len(shown)), strict=True):
+    look = looks([synthesizer for _, synthesizer in shown])
+    figure, (axes,) = panels(3.4)
+    for explorer, synthesizer in shown:
         x, y = at[explorer, synthesizer]
-        axes.errorbar(
-            [x.estimate], [y.estimate], xerr=bars([x]), yerr=bars([y]), fmt="o" if explorer == synthesizer else "D",
-            color=shade, markersize=4.5, elinewidth=0.9, capsize=2, label=synthesizer,
-        )  # fmt: skip
+        style = look[synthesizer]
+        axes.errorbar([x.estimate], [y.estimate], xerr=bars([x]), yerr=bars([y]), elinewidth=0.9, **style)
+        place = {"xytext": (4, 4), "textcoords": "offset points", "color": style["color"], "fontsize": small()}
+        axes.annotate(synthesizer, (x.estimate, y.estimate), **place)
         if explorer != synthesizer and (base := at.get((explorer, explorer))):
-            look = {"arrowstyle": "->", "color": "#333333", "shrinkA": 4, "shrinkB": 4}
-            axes.annotate("", (x.estimate, y.estimate), (base[0].estimate, base[1].estimate), arrowprops=look)
-    axes.plot([0, 1], [1, 0], color="#333333", linewidth=0.8, linestyle=":", label="e+ + e− = 1")
-    axes.set(
-        xlabel="e+: a wrong claim is kept",
-        ylabel="e−: a right claim is dropped",
-        xlim=(-0.02, 1.02),
-        ylim=(-0.02, 1.02),
-        aspect="equal",
+            arrow = {"arrowstyle": "->", "color": DARK, "shrinkA": 4, "shrinkB": 4}
+            axes.annotate("", (x.estimate, y.estimate), (base[0].estimate, base[1].estimate), arrowprops=arrow)
+    axes.plot([0, 1], [1, 0], color=DARK, linewidth=0.8, linestyle=":")
+    axes.annotate(
+        "above: references mislead", (0.5, 0.5), (4, 4), textcoords="offset points", fontsize=small(), rotation=-45
     )
-    axes.legend(fontsize="small")
-    return figure
+    axes.set(xlabel="e+: a wrong claim is kept", ylabel="e−: a right claim is dropped", aspect="equal")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.grid(axis="x", alpha=0.35)
+    pays = sum(x.estimate + y.estimate < 1 for x, y in (at[pair] for pair in shown))
+    says = (
+        f"Errors of checking one claim: for {pays} of {len(shown)} pairs e+ + e− is below 1, where reading claims pays"
+    )
+    return captioned(figure, says, counted(value for pair in shown for value in at[pair]))
 
 
 MOVES = ("rescues", "selects", "keeps", "loses", "misses")
@@ -432,12 +446,12 @@ def moves(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def gallery(
+def examples(
     table: pd.DataFrame, pool: pd.DataFrame, problems: pd.DataFrame, n_paths: int, n_sets: int, seed: int = 0
-) -> str:
-    """One real synthesis of every move that occurs, drawn by `seed`, with its problem and references, as text."""
-    sets = cut_sets(pool, n_paths, n_sets)
-    shown = []
+) -> pd.DataFrame:
+    """One real synthesis of every move that occurs, drawn by `seed`: move, models, state, question, answer, the set's
+    references (each marked right or wrong), and the synthesis."""
+    sets, rows = cut_sets(pool, n_paths, n_sets), []
     for m in MOVES:
         found = table[table.move == m]
         if found.empty:
@@ -449,27 +463,56 @@ def gallery(
             f"[{k}] {'right' if right else 'wrong'}: {' '.join(answer_component(text).split())}"
             for k, (text, right) in enumerate(zip(paths.text, paths.correct, strict=True), 1)
         )
-        shown.append(
-            f"=== {m}: {s.explorer} -> {s.model}, state '{s.state}'{', copies a reference' if s.copies else ''}\n"
-            f"{problem.question}\nanswer {problem.answer}\n--- references\n{references}\n--- "
-            f"synthesis\n{s.text.strip()}\n"
+        rows.append(
+            {
+                **{
+                    "move": m,
+                    "explorer": s.explorer,
+                    "synthesizer": s.model,
+                    "state": s.state,
+                    "copies": bool(s.copies),
+                },
+                **{"question": problem.question, "answer": problem.answer, "references": references},
+                "synthesis": s.text.strip(),
+            }
         )
-    return "\n".join(shown)
+    return pd.DataFrame(rows)
+
+
+def gallery(examples: pd.DataFrame) -> str:
+    """`examples` as text to read."""
+    return "\n".join(
+        f"=== {r.move}: {r.explorer} -> {r.synthesizer}, state '{r.state}'"
+        f"{', copies a reference' if r.copies else ''}\n"
+        f"{r.question}\nanswer {r.answer}\n--- references\n{r.references}\n--- synthesis\n{r.synthesis}\n"
+        for r in examples.itertuples()
+    )
 
 
 def draw_moves(table: pd.DataFrame) -> Figure:
-    """Stacked bars: the share of every move, one bar a pair; numbers in the table, so the figure shows shares alone."""
-    shades = dict(zip(MOVES, ("#029e73", "#78c8a8", "#c8c8c8", "#d55e00", "#f0b48c"), strict=True))
-    figure, axes = plt.subplots(figsize=(1.6 + 0.85 * len(table), 3.0))
-    bottom = np.zeros(len(table))
+    """Stacked bars, one a pair: the share of every move, written where it fits; intervals are in the table."""
+    shades = dict(zip(MOVES, ("#01634a", "#029e73", "#c8c8c8", "#d55e00", "#f0b48c"), strict=True))
+    names = [paired(r.explorer, r.synthesizer) for r in table.itertuples()]
+    figure, (axes,) = panels(0.75 + 0.24 * len(table), 1)
+    sideways(axes, names, reference=None)
+    left = np.zeros(len(table))
     for m in MOVES:
-        share = np.array([v.estimate for v in table[m]])
-        axes.bar(range(len(table)), share, 0.7, bottom=bottom, color=shades[m], label=m, linewidth=0)
-        bottom += share
-    names = [
-        r.explorer if r.explorer == r.synthesizer else f"{r.explorer}\n→ {r.synthesizer}" for r in table.itertuples()
-    ]
-    axes.set_xticks(range(len(table)), names, fontsize="small")
-    axes.set(ylabel="share of syntheses", ylim=(0, 1))
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
-    return figure
+        share = np.array([100 * v.estimate for v in table[m]])
+        axes.barh(range(len(table)), share, 0.75, left=left, color=shades[m], label=m, linewidth=0)
+        for i in np.flatnonzero(share >= 4):
+            ink = "white" if m in ("rescues", "selects") else "black"
+            axes.text(
+                left[i] + share[i] / 2, i, f"{share[i]:.0f}", ha="center", va="center", fontsize=small(), color=ink
+            )
+        left += share
+    axes.set(xlabel="share of syntheses (percent)", xlim=(0, 100))
+    figure.legend(ncols=3 if narrow() else len(MOVES), loc="outside upper center", columnspacing=1, handlelength=1)
+    most = max(table.to_dict("records"), key=lambda r: r["rescues"].estimate)
+    name = paired(most["explorer"], most["synthesizer"])
+    says = f"What syntheses did with their sets; {name} rescues most, {said(most['rescues'], '.1f', 100)} percent"
+
+    terms = (
+        "rescues: right, no reference is; selects: right, the vote is not; keeps: right as the vote; "
+        "loses: wrong, a reference is right; misses: wrong as all; intervals in the table"
+    )
+    return captioned(figure, says, counted(table[MOVES[0]]), terms)

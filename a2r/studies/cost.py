@@ -11,7 +11,7 @@ from a2r.pipeline import synthesize
 from a2r.prices import flops, price
 from a2r.profiles import Profile
 from a2r.results import stats
-from a2r.results.figures import bars, colour, log_ticks
+from a2r.results.figures import DARK, bars, captioned, colour, counted, log_ticks, narrow, panels, said, small
 
 
 def front(points: pd.DataFrame, cost: str = "cost", value: str = "correct") -> pd.Series:
@@ -148,44 +148,77 @@ def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
     return table.assign(front=front(estimates))
 
 
-def cost_front(points: pd.DataFrame, currency: str) -> Figure:
+def cost_front(points: pd.DataFrame, currency: str, efficient: tuple[str, str, str] | None = None) -> Figure:
     """Accuracy against cost per 1,000 problems with intervals in both directions; the non-dominated front is joined and
     named.
 
-    `points`: label, family (a method as in `colour`), correct and cost as Intervals, front (bool).
+    `points`: label, family (a method as in `colour`), correct and cost as Intervals, front (bool). `efficient`: the
+    pair that the profile names as A2R-Efficient and the large model it is compared with, both ringed and named.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 3.9))
+    figure, (axes,) = panels(3.3, 1)
     for family, part in points.groupby("family", sort=False):
         x, y = ([v.estimate for v in part[c]] for c in ("cost", "correct"))
-        axes.errorbar(
+        error = {"xerr": bars(list(part.cost)), "yerr": bars(list(part.correct)), "elinewidth": 0.6}
+        marker, name = {"Pass@1": ("s", "one path"), "Cons": ("D", "the vote")}.get(
+            family, ("o", "explorer → synthesizer")
+        )
+        axes.errorbar(x, y, **error, fmt=marker, color=colour(family), label=f"{family}: {name}", alpha=0.85, capsize=0)
+    log_ticks(axes)
+    named = points[points.front].assign(weight="normal")
+    best = named.assign(x=lambda p: [v.estimate for v in p.cost]).sort_values("x")
+    axes.step(
+        best.x,
+        [v.estimate for v in best.correct],
+        where="post",
+        color=DARK,
+        linewidth=0.9,
+        linestyle=":",
+        label="front",
+        zorder=1,
+    )
+    says = f"{len(best)} of {len(points)} ways of answering are on the front: no other is as good for less"
+    pair, large = (f"{efficient[0]} → {efficient[1]}", f"{efficient[2]} Pass@1") if efficient else ("", "")
+    ringed = points[points.label.isin([pair, large])].drop_duplicates("label").assign(weight="bold")
+    if len(ringed) == 2:
+        x, y = ([v.estimate for v in ringed[c]] for c in ("cost", "correct"))
+        axes.scatter(
             x,
             y,
-            xerr=bars(list(part.cost)),
-            yerr=bars(list(part.correct)),
-            fmt={"Pass@1": "s", "Cons": "D"}.get(family, "o"),
-            markersize=4.5,
-            elinewidth=0.8,
-            color=colour(family),
-            label=family,
-            alpha=0.9,
+            s=110,
+            facecolors="none",
+            edgecolors=DARK,
+            linewidths=1.2,
+            zorder=3,
+            label="A2R-Efficient and its large model",
         )
-    best = points[points.front].assign(x=lambda p: [v.estimate for v in p.cost]).sort_values("x")
-    heights = [v.estimate for v in best.correct]
-    axes.step(best.x, heights, where="post", color="#333333", linewidth=0.9, linestyle=":", label="front", zorder=1)
-    lift, before = 0, -1.0
-    for row in best.itertuples():
-        at = (row.cost.estimate, row.correct.high)
-        lift = lift + 1 if at[1] - before < 0.08 else 0  # neighbours of one height would write over each other
-        before = at[1]
+        named = pd.concat([named[~named.label.isin(ringed.label)], ringed])
+        value = ringed.set_index("label").correct
+        says += f"; A2R-Efficient ({pair}) scores {said(value[pair])} and {large} {said(value[large])}"
+    axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.02))
+    beside(axes, [(r.cost.estimate, r.correct.estimate, r.label, r.weight) for r in named.itertuples()])
+    figure.legend(loc="outside upper center", ncols=1 if narrow() else 3)
+    return captioned(figure, says, counted(points.correct))
+
+
+def beside(axes: plt.Axes, named: list[tuple[float, float, str, str]]) -> None:
+    """Name points (x, y, name, weight) with leaders, in a column at the right, in the order of their heights."""
+    named = sorted(named, key=lambda p: p[1])
+    axes.figure.draw_without_rendering()
+    least = 1.25 * small() / (axes.get_window_extent().height * 72 / axes.figure.dpi)
+    places = np.array([axes.transAxes.inverted().transform(axes.transData.transform(p[:2]))[1] for p in named])
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + least)
+    places = np.minimum(places, 1 - least * np.arange(len(places))[::-1])
+    for (x, y, name, weight), place in zip(named, places, strict=True):
+        look = {"arrowstyle": "-", "linewidth": 0.5, "color": DARK, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
-            row.label, at, (-3, 3 + 8 * lift), textcoords="offset points", fontsize=6.5, ha="right", va="bottom"
+            name,
+            (x, y),
+            (1.02, place),
+            "data",
+            "axes fraction",
+            arrowprops=look,
+            fontsize=small(),
+            weight=weight,
+            va="center",
         )
-    log_ticks(axes)
-    axes.set(
-        xlabel=f"cost of 1,000 problems ({currency}, log scale)",
-        ylabel="accuracy",
-        ylim=(-0.02, 1.22),
-        yticks=np.linspace(0, 1, 6),
-    )
-    axes.legend(fontsize="small", loc="lower right")  # above 1 is room for labels
-    return figure

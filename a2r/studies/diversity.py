@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.stats import entropy, rankdata
 
 from a2r.methods import ballot, majority
@@ -15,6 +16,7 @@ from a2r.outcomes import grade
 from a2r.pipeline import Context, cut_sets, explore, synthesize_all
 from a2r.profiles import Profile
 from a2r.results import stats
+from a2r.results.figures import DARK, captioned, counted, lines, panels, points, said
 from a2r.results.stats import DIFFERENCE, SHARE, TOLERANCE
 
 MEASURES = {
@@ -307,3 +309,23 @@ def trap_table(outcomes: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def draw(means: pd.DataFrame, synthesizer: str) -> Figure:
+    """`means` by temperature, one line an explorer: how many answers its sets hold, and what `synthesizer` gained on
+    them over the vote."""
+    own = means[means.explorer != "mixed"].assign(gain=lambda m: points(list(m["A2R − Cons"])))
+    figure, (left, right) = panels(2.5, 2, wide=2)
+    right.axhline(0, color=DARK, linewidth=0.8)
+    lines(left, own, "temperature", "effective answers", "explorer")
+    lines(right, own, "temperature", "gain", "explorer")
+    for axes in (left, right):
+        axes.set_xlabel("temperature of the explorer")
+    left.set(ylabel="effective number of answers", title="what the sets hold")
+    right.set(ylabel="A2R − Cons (points)", title=f"read by {synthesizer}")
+    most = own.loc[own["effective answers"].map(lambda v: v.estimate).idxmax()]
+    says = (
+        f"Most different answers: {most.explorer} at T = {most.temperature:g}, {said(most['effective answers'])} "
+        f"effective ones in a set. All sets at the right are read by {synthesizer}, also those of larger models"
+    )
+    return captioned(figure, says, counted(own["effective answers"]))

@@ -1,11 +1,11 @@
 """The embedded family: how it was trained, and whether it is an instrument on which A2R can be measured."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from a2r.results import stats
+from a2r.results.figures import captioned, looks, panels
 
 
 def contexts(
@@ -29,20 +29,23 @@ def contexts(
 
 def loss_curves(records: list[dict]) -> Figure:
     """Training loss (nats per taught token) against tokens seen, one panel a stage, one line a width."""
-    stages = list(records[0]["stages"])
-    figure, panels = plt.subplots(1, len(stages), figsize=(2.7 * len(stages), 2.7))
-    colours = sns.color_palette("flare", len(records))
-    for axes, stage in zip(panels, stages, strict=True):
-        for record, line in zip(records, colours, strict=True):
+    stages, look = list(records[0]["stages"]), looks([record["name"] for record in records])
+    figure, axes = panels(2.2, len(stages), wide=3)
+    for panel, stage in zip(axes, stages, strict=True):
+        for record in records:
             curve = pd.DataFrame(record["stages"][stage]["curve"])
-            axes.plot(
-                curve.tokens / 1e6,
-                curve.loss.rolling(3, min_periods=1).mean(),
-                color=line,
-                linewidth=1.2,
-                label=record["name"],
-            )
-        axes.set(title=stage, xlabel="tokens seen (millions)", yscale="log")
-    panels[0].set_ylabel("loss (nats per taught token)")
-    panels[0].legend(fontsize="small")
-    return figure
+            loss = curve.loss.rolling(3, min_periods=1).mean()
+            shade = look[record["name"]]["color"]
+            panel.plot(curve.tokens / 1e6, loss, color=shade, label=record["name"])
+        panel.set(title=f"stage: {stage}", xlabel="tokens seen (millions)", yscale="log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+    axes[0].set_ylabel("loss (nats per taught token)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=len(records), loc="outside upper center")
+    last = {record["name"]: record["stages"][stages[-1]]["curve"][-1]["loss"] for record in records}
+    says = "Training loss by stage; at the end of the last " + ", ".join(
+        f"{name} {loss:.3f}" for name, loss in last.items()
+    )
+    return captioned(figure, says, f"{len(records)} models, one training each", "means over 3 records; no interval")

@@ -8,7 +8,6 @@ An E x S grid costs E pools and E*S syntheses of every set, never E*S pools (`ge
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from a2r.outcomes import collect, grade, synthesized
@@ -16,7 +15,7 @@ from a2r.pipeline import Context, explore, synthesize_all
 from a2r.prices import flops
 from a2r.profiles import Profile
 from a2r.results import stats
-from a2r.results.figures import bars
+from a2r.results.figures import DARK, PALETTE, bars, captioned, counted, label_ends, looks, paired, panels, said, small
 
 Pools = dict[str, pd.DataFrame]
 Syntheses = dict[tuple[str, str], pd.DataFrame]
@@ -140,38 +139,40 @@ def cells(outcomes: pd.DataFrame, method: str) -> dict[tuple[str, str], stats.In
 
 def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
     """A2R@N of every explorer (rows) and synthesizer (columns) with intervals, beside each explorer's Pass@1 and
-    Cons@N."""
+    Cons@N.
+
+    A frame marks one model in both roles.
+    """
     a2r = cells(outcomes, f"A2R@{n_paths}")
     explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
     own = {m: cells(outcomes, m) for m in ("Pass@1", f"Cons@{n_paths}")}
     left = [[own[m][e, ""] for m in own] for e in explorers]
     right = [[a2r[e, s] for s in synthesizers] for e in explorers]
-    figure, panels = plt.subplots(
-        1, 2, figsize=(2.6 + 1.05 * len(synthesizers), 1.3 + 0.55 * len(explorers)), width_ratios=[2, len(synthesizers)]
+    wide = len(own) + len(synthesizers)
+    figure, axes = panels(0.7 + 0.42 * len(explorers), 2, wide=4, width_ratios=[len(own), len(synthesizers)])
+    brackets = plt.rcParams["figure.figsize"][0] / wide > 0.55  # else an interval does not fit in its cell
+    for panel, block, names in zip(axes, (left, right), (list(own), synthesizers), strict=True):
+        values = np.array([[100 * e.estimate for e in row] for row in block])
+        panel.imshow(values, vmin=0, vmax=100, cmap="cividis", aspect="auto")
+        for (i, j), value in np.ndenumerate(values):
+            low, high = 100 * block[i][j].low, 100 * block[i][j].high
+            text = f"{value:.0f}\n[{low:.0f}, {high:.0f}]" if brackets else f"{value:.0f}"
+            ink = "white" if value < 47 else "black"  # contrast of 4.5 and more on every colour of the map
+            panel.text(j, i, text, ha="center", va="center", fontsize=small(), color=ink)
+        panel.set_xticks(range(len(names)), [n.replace("-rl", "\n-rl") for n in names], rotation=0 if brackets else 60)
+        panel.set_yticks(range(len(explorers)), explorers if panel is axes[0] else [])
+        panel.tick_params(length=0)
+        panel.grid(visible=False)
+        panel.spines[:].set_visible(False)
+    for i, j in ((explorers.index(m), synthesizers.index(m)) for m in explorers if m in synthesizers):
+        axes[1].add_patch(plt.Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, edgecolor="white", linewidth=2))
+    axes[0].set(ylabel="explorer", title="explorer's own")
+    axes[1].set(xlabel="synthesizer", title=f"A2R@{n_paths} (percent)")
+    low, high = min(a2r, key=lambda p: a2r[p].estimate), max(a2r, key=lambda p: a2r[p].estimate)
+    says = f"A2R@{n_paths} goes from {said(a2r[low])} ({paired(*low)}) to {said(a2r[high])} ({paired(*high)})"
+    return captioned(
+        figure, says, counted(a2r.values()), "brackets: 95% intervals over problems; framed: one model in both roles"
     )
-    for axes, block, names in zip(panels, (left, right), (list(own), synthesizers), strict=True):
-        text = [[f"{100 * e.estimate:.0f}\n[{100 * e.low:.0f}, {100 * e.high:.0f}]" for e in row] for row in block]
-        values = [[100 * e.estimate for e in row] for row in block]
-        sns.heatmap(
-            values,
-            annot=text,
-            fmt="",
-            vmin=0,
-            vmax=100,
-            cmap="crest",
-            cbar=False,
-            ax=axes,
-            linewidths=1.5,
-            annot_kws={"fontsize": 7},
-        )
-        axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=0, fontsize="small")
-        axes.set_yticks(
-            np.arange(len(explorers)) + 0.5, explorers if axes is panels[0] else [], rotation=0, fontsize="small"
-        )
-        axes.tick_params(length=0)
-    panels[0].set(ylabel="explorer", title="the explorer's own")
-    panels[1].set(xlabel="synthesizer", title=f"A2R@{n_paths} (percent, 95% interval)")
-    return figure
 
 
 def grid_lines(
@@ -180,56 +181,46 @@ def grid_lines(
     """A2R@N against the size of one role, a line for each model in the other; left synthesizer size, right explorer
     size.
 
-    `trained` synthesizers (RL model -> its base) are open diamonds beside their base on the left, dashed lines on the
-    right. Dotted on the left: the synthesizer alone, which is where the lines lie if it ignores its references.
+    `trained` synthesizers (RL model -> its base) are dashed lines on the right, and left out on the left, where size is
+    the axis. Dotted on the left where it was sampled: the synthesizer without references ("Alone@1").
     """
     a2r, trained = cells(outcomes, f"A2R@{n_paths}"), trained or {}
     explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
     plain = [s for s in synthesizers if s not in trained]
-    shades = dict(zip(plain, sns.color_palette("flare", len(plain)), strict=True))
-    shades |= {s: shades.get(base, "#333333") for s, base in trained.items()}
-    figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True)
+    alone = {s: value for (_, s), value in cells(outcomes, "Alone@1").items() if s in plain}
+    look = looks(list(dict.fromkeys([*explorers, *plain])))
+    figure, (left, right) = panels(2.7, 2, wide=2, sharey=True)
 
-    def draw(axes: plt.Axes, names: list[str], values: list[stats.Interval], shift: float, **look) -> None:
-        x, y = [sizes[name] * shift for name in names], [v.estimate for v in values]
-        axes.errorbar(
-            x,
-            y,
-            yerr=bars(values),
-            linewidth=1.2,
-            elinewidth=0.9,
-            capsize=2,
-            **{"marker": "o", "markersize": 4, **look},
-        )
-
-    for k, (e, shade) in enumerate(zip(explorers, sns.color_palette("flare", len(explorers)), strict=True)):
-        shift = 1 + 0.025 * (k - (len(explorers) - 1) / 2)
-        draw(panels[0], plain, [a2r[e, s] for s in plain], shift, color=shade, label=e)
-        for s in trained.keys() & set(synthesizers):
-            draw(
-                panels[0],
-                [s],
-                [a2r[e, s]],
-                1.12 * shift,
-                color=shade,
-                linestyle="",
-                marker="D",
-                markerfacecolor="white",
-            )
-    if line := {s: value for (_, s), value in cells(outcomes, "Alone@1").items() if s in plain}:
-        draw(panels[0], list(line), list(line.values()), 1, color="#333333", linestyle=":", marker="", label="alone")
-    for k, s in enumerate(synthesizers):
-        shift = 1 + 0.025 * (k - (len(synthesizers) - 1) / 2)
-        look = {"linestyle": "--", "marker": "D", "markerfacecolor": "white"} if s in trained else {}
-        draw(panels[1], explorers, [a2r[e, s] for e in explorers], shift, color=shades[s], label=s, **look)
-    for axes, names in zip(panels, (plain, explorers), strict=True):
+    def draw(axes: plt.Axes, series: dict[str, dict[str, stats.Interval]], styles: dict[str, dict]) -> None:
+        ends, span = [], np.log(max(sizes[m] for m in explorers + plain) / min(sizes[m] for m in explorers + plain))
+        for k, (name, values) in enumerate(series.items()):
+            shift = np.exp(0.012 * span * (k - (len(series) - 1) / 2))
+            x, y = [sizes[m] * shift for m in values], [v.estimate for v in values.values()]
+            axes.errorbar(x, y, yerr=bars(list(values.values())), elinewidth=0.8, **styles[name])
+            ends.append((x[-1], y[-1], name, styles[name]["color"]))
+        names = list(next(iter(series.values())))
         axes.set_xscale("log")
-        axes.set_xticks(
-            [sizes[name] for name in names], names, fontsize="small", rotation=30, ha="right", rotation_mode="anchor"
-        )
+        axes.set_xticks([sizes[m] for m in names], names, rotation=35, ha="right", rotation_mode="anchor")
         axes.minorticks_off()
-    panels[0].set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", ylim=(-0.02, 1.02))
-    panels[1].set(xlabel="explorer (by parameters)")
-    for axes, title in zip(panels, ("one line per explorer", "one line per synthesizer"), strict=True):
-        axes.legend(title=title, fontsize="small", ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return figure
+        axes.set_ylim(-0.02, 1.02)
+        label_ends(axes, ends)
+
+    without = {"alone": {"color": PALETTE["Alone"], "linestyle": ":", "marker": ""}}
+    draw(
+        left,
+        {e: {s: a2r[e, s] for s in plain} for e in explorers} | ({"alone": alone} if alone else {}),
+        look | without,
+    )
+    dashed = {s: {**look.get(base, {"color": DARK}), "linestyle": "--", "marker": "D", "markerfacecolor": "white"}
+              for s, base in trained.items()}  # fmt: skip
+    draw(right, {s: {e: a2r[e, s] for e in explorers} for s in synthesizers}, look | dashed)
+    left.set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", title="one line an explorer")
+    right.set(xlabel="explorer (by parameters)", title="one line a synthesizer")
+    ends = [a2r[e, plain[-1]].estimate - a2r[e, plain[0]].estimate for e in explorers]
+    others = [a2r[explorers[-1], s].estimate - a2r[explorers[0], s].estimate for s in plain]
+    says = (
+        f"From the smallest to the largest synthesizer A2R@{n_paths} changes by {100 * np.mean(ends):+.0f} points "
+        f"(mean over explorers), from the smallest to the largest explorer by {100 * np.mean(others):+.0f} "
+        "(mean over synthesizers)"
+    )
+    return captioned(figure, says, counted(a2r.values()))

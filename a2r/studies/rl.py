@@ -1,12 +1,10 @@
 """RL of the synthesizer: how it was trained, and what it does on the same sets before and after (claim C4)."""
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from a2r.results import stats
-from a2r.results.figures import bars
+from a2r.results.figures import DARK, bars, captioned, colour, counted, panels, points, said, sideways, small
 
 
 def settings(record: dict) -> pd.DataFrame:
@@ -45,23 +43,29 @@ def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int =
 
 
 def draw_before_after(table: pd.DataFrame) -> Figure:
-    """Accuracy of two synthesizers (columns 1, 2 of `before_after`) by explorer; right their difference in points."""
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(7.6, 0.9 + 0.36 * len(table)), sharey=True, width_ratios=[1.4, 1]
+    """The paired difference between two synthesizers (columns 1 and 2 of `before_after`) in points, one row an
+    explorer.
+
+    The accuracies themselves are written at the right.
+    """
+    before, after = table.columns[1:3]
+    figure, (axes,) = panels(0.7 + 0.22 * len(table), 1)
+    shown = points(list(table.difference))
+    shades = [DARK if e == "mean of all" else colour("A2R") for e in table.explorer]
+    sideways(axes, list(table.explorer))
+    for i, (v, shade) in enumerate(zip(shown, shades, strict=True)):
+        axes.errorbar([v.estimate], [i], xerr=bars([v]), fmt="o", color=shade)
+        text = f"{table[before][i].estimate:.2f} → {table[after][i].estimate:.2f}"
+        axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), fontsize=small(), va="center")
+    axes.annotate(
+        "accuracy",
+        (1.02, -0.75),
+        xycoords=("axes fraction", "data"),
+        fontsize=small(),
+        va="center",
+        annotation_clip=False,
     )
-    for k, (name, shade) in enumerate(zip(table.columns[1:3], ("#8c8c8c", "#d55e00"), strict=True)):
-        values = list(table[name])
-        at = np.arange(len(table)) + 0.16 * (2 * k - 1)
-        look = {"fmt": "o", "markersize": 4.5, "elinewidth": 1.2, "capsize": 2}
-        left.errorbar([v.estimate for v in values], at, xerr=bars(values), color=shade, label=name, **look)
-    points = [stats.Interval(*(100 * x for x in v[:3]), v.n) for v in table.difference]
-    right.errorbar([v.estimate for v in points], range(len(table)), xerr=bars(points), color="#333333", **look)
-    right.axvline(0, color="#333333", linewidth=0.8)
-    left.set_yticks(range(len(table)), table.explorer, fontsize="small")
-    left.set(xlabel="A2R (accuracy)", ylabel="explorer", ylim=(len(table) - 0.5, -0.5))
-    right.set(xlabel="difference (points)")
-    for axes in (left, right):
-        axes.grid(axis="x", alpha=0.35)
-        axes.grid(axis="y", visible=False)
-    left.legend(fontsize="small", ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0))
-    return figure
+    axes.set(xlabel=f"A2R with {after} − with {before} (points)", ylabel="explorer")
+    mean = said(table.difference.iloc[-1], "+.1f", 100)
+    says = f"{after} against {before} on the same sets, the mean over explorers: {mean} points"
+    return captioned(figure, says, counted(table.difference))

@@ -1,6 +1,5 @@
 """N from one pool: the same paths cut into sets of every size."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -8,7 +7,7 @@ from a2r.outcomes import collect, grade
 from a2r.pipeline import Context, explore, synthesize_all
 from a2r.profiles import Profile
 from a2r.results import stats
-from a2r.results.figures import bars, colour, log_ticks
+from a2r.results.figures import captioned, counted, lines, paired, panels, said
 
 MOST_SETS = 2  # of each N: more of the small ones would cost most of the study and say little
 
@@ -61,32 +60,26 @@ def table(outcomes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cost_curves(table: pd.DataFrame) -> Figure:
-    """Accuracy against cost per 1,000 problems as N grows, one line a pair and method that can be bought."""
-    figure, axes = plt.subplots(figsize=(5.2, 3.3))
-    bought = table[~table.method.str.startswith("Pass@N")]
-    styles = dict(zip(bought.explorer.unique(), ("-", "--", ":", "-."), strict=False))
-    for (explorer, synthesizer, method), part in bought.groupby(["explorer", "synthesizer", "method"], sort=False):
-        part = part.sort_values("N")
-        name = f"{method}: {explorer}" if method.startswith("Cons") else f"{method}: {explorer} → {synthesizer}"
-        if name in [t.get_label() for t in axes.containers]:
-            continue
-        x, y = [v.estimate for v in part.cost], [v.estimate for v in part.accuracy]
-        axes.errorbar(
-            x,
-            y,
-            yerr=bars(list(part.accuracy)),
-            marker="o",
-            markersize=4,
-            linewidth=1.2,
-            elinewidth=0.9,
-            capsize=2,
-            color=colour(method),
-            linestyle=styles[explorer],
-            label=name,
+def draw(table: pd.DataFrame, seen: int | None = None) -> Figure:
+    """Accuracy against N, one panel a pair and one line a method; `seen`: the most references that synthesizers were
+    trained on, beyond which the ground is grey."""
+    pairs = list(table[["explorer", "synthesizer"]].drop_duplicates().itertuples(index=False, name=None))
+    figure, axes = panels(2.6, len(pairs), wide=2, sharey=True)
+    found = []
+    for panel, (explorer, synthesizer) in zip(axes, pairs, strict=True):
+        part = table[(table.explorer == explorer) & (table.synthesizer == synthesizer)]
+        panel.set(ylim=(-0.02, 1.02))
+        lines(panel, part, "N", "accuracy", "method", log=True)
+        panel.set(
+            title=paired(explorer, synthesizer),
+            xlabel="N, paths in a set",
+            ylabel="accuracy" if panel is axes[0] else "",
         )
-        axes.annotate(f"N={part.N.iloc[-1]}", (x[-1], y[-1]), (4, 3), textcoords="offset points", fontsize="x-small")
-    log_ticks(axes)
-    axes.set(xlabel="cost of 1,000 problems (log scale)", ylabel="accuracy")
-    axes.legend(fontsize="x-small", loc="best")
-    return figure
+        if seen and part.N.max() > seen:
+            panel.axvspan(seen * 1.2, part.N.max() * 1.15, color="#eeeeee", zorder=0, linewidth=0)
+        a2r = part[part.method == "A2R@N"].sort_values("N")
+        first, last = (f"{said(row.accuracy)} at N = {row.N}" for row in (a2r.iloc[0], a2r.iloc[-1]))
+        found.append(f"{paired(explorer, synthesizer)}'s A2R goes from {first} to {last}")
+    beyond = seen and table.N.max() > seen
+    grey = f"; grey: more references than the synthesizers were trained on ({seen})" if beyond else ""
+    return captioned(figure, "; ".join(found), counted(table.accuracy), f"bars: 95% intervals over problems{grey}")

@@ -1,17 +1,29 @@
 """The symmetric baseline: one model in both roles. Its power, its reliability, and what the gain depends on."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from a2r.outcomes import STATES, collect, grade, rates, synthesized
+from a2r.outcomes import collect, grade, rates, synthesized
 from a2r.pipeline import Context, explore, synthesize, synthesize_all
 from a2r.prices import flops
 from a2r.profiles import Profile
 from a2r.results import stats
-from a2r.results.figures import bars, colour
+from a2r.results.figures import (
+    DARK,
+    PALETTE,
+    bars,
+    captioned,
+    colour,
+    counted,
+    label_ends,
+    looks,
+    paired,
+    panels,
+    points,
+    said,
+    small,
+)
 
 
 def run(
@@ -115,126 +127,105 @@ def power(
     return pd.DataFrame(rows)
 
 
-def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
-    """Grouped bars: accuracy of each method, one group a (explorer, synthesizer), 95% intervals over problems."""
-    methods = ["Pass@1", f"Cons@{n_paths}", f"A2R@{n_paths}", f"Pass@{n_paths}"]
-    pairs = list(
-        outcomes.loc[outcomes.method == f"A2R@{n_paths}", ["explorer", "synthesizer"]]
-        .drop_duplicates()
-        .itertuples(index=False, name=None)
+def accuracy_bars(outcomes: pd.DataFrame, n_paths: int, methods: tuple[str, ...] = ()) -> Figure:
+    """Accuracy of each method, one group of bars a (explorer, synthesizer); below, the paired gain of A2R@N over the
+    vote and, where it is there, over the synthesizer alone, in points.
+
+    Bars of one group share their sets, so that their intervals may overlap where the paired gain is sure. `methods`:
+    which are drawn; default Pass@1, Cons@N, Alone@1, A2R@N and Pass@N, as far as the outcomes have them.
+    """
+    a2r, cons, upper = f"A2R@{n_paths}", f"Cons@{n_paths}", f"Pass@{n_paths}"
+    pairs = outcomes.loc[outcomes.synthesizer != "", ["explorer", "synthesizer"]].drop_duplicates()
+    pairs = pairs if len(pairs) else outcomes[["explorer", "synthesizer"]].drop_duplicates()
+    per = {}
+    for e, s in pairs.itertuples(index=False, name=None):
+        per[e, s] = stats.per_problem(outcomes[(outcomes.explorer == e) & outcomes.synthesizer.isin(["", s])])
+    found = [m for m in methods or ("Pass@1", cons, "Alone@1", a2r, upper) if all(m in wide for wide in per.values())]
+    figure, (top, below) = panels(1.75, 2, wide=1, sharex=True, height_ratios=[1.7, 1])
+    width, x = 0.8 / len(found), np.arange(len(per))
+    for k, method in enumerate(found):
+        estimates = [stats.interval(wide[method]) for wide in per.values()]
+        open_bar = {"edgecolor": "#555555", "linewidth": 0.8, "hatch": "////"}
+        look = {"label": method, "color": colour(method), "error_kw": {"elinewidth": 0.9}}
+        look |= open_bar if colour(method) == PALETTE["Pass@N"] else {"linewidth": 0}
+        at, y = x + (k - (len(found) - 1) / 2) * width, [e.estimate for e in estimates]
+        top.bar(at, y, width * 0.92, yerr=bars(estimates), **look)
+    gains = {other: [] for other in (cons, "Alone@1") if other in found and a2r in found}
+    for k, other in enumerate(gains):
+        gains[other] = [stats.difference(wide[a2r], wide[other]) for wide in per.values()]
+        at, shown = x + 0.3 * (k - (len(gains) - 1) / 2), points(gains[other])
+        look = {"fmt": "os"[k], "color": colour(other), "label": f"{a2r} − {other}"}
+        below.errorbar(at, [g.estimate for g in shown], yerr=bars(shown), **look)
+        for place, gain in zip(at, shown, strict=True):
+            beside = {"xytext": (5, 0), "textcoords": "offset points", "fontsize": small(), "va": "center"}
+            below.annotate(f"{gain.estimate:+.1f}", (place, gain.estimate), **beside)
+    below.axhline(0, color=DARK, linewidth=0.8)
+    below.set_xticks(x, [paired(*pair, "\n→ ") for pair in per])
+    below.set(
+        ylabel="A2R above …\n(points, paired)", xlabel="explorer = synthesizer" if all(e == s for e, s in per) else ""
     )
-    figure, axes = plt.subplots(figsize=(1.5 + 1.15 * len(pairs), 3.0))
-    width = 0.8 / len(methods)
-    for k, method in enumerate(methods):
-        estimates = []
-        for explorer, synthesizer in pairs:
-            mine = outcomes[
-                (outcomes.method == method)
-                & (outcomes.explorer == explorer)
-                & outcomes.synthesizer.isin(["", synthesizer])
-            ]
-            estimates.append(stats.interval(mine.groupby("problem_id").correct.mean()))
-        x = np.arange(len(pairs)) + (k - 1.5) * width
-        y = np.array([e.estimate for e in estimates])
-        error = bars(estimates)
-        outline = (
-            {"edgecolor": "#555555", "linewidth": 0.8, "hatch": "////"} if method == methods[-1] else {"linewidth": 0}
-        )
-        axes.bar(
-            x,
-            y,
-            width * 0.92,
-            yerr=error,
-            label=method,
-            color=colour(method),
-            error_kw={"elinewidth": 0.9, "capsize": 1.8},
-            **outline,
-        )
-    axes.set_xticks(range(len(pairs)), [e if e == s else f"{e}\n→ {s}" for e, s in pairs])
-    axes.set(
-        ylabel="accuracy",
-        ylim=(0, 1),
-        xlabel="explorer = synthesizer" if all(e == s for e, s in pairs) else "explorer → synthesizer",
+    top.set(ylabel="accuracy", ylim=(0, 1))
+    top.legend(ncols=len(found), loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handlelength=1.4)
+    if gains:
+        below.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    n = counted(stats.interval(wide.iloc[:, 0]) for wide in per.values())
+    if not gains:
+        return captioned(figure, f"Accuracy of {', '.join(found)}", n)
+    counts = [
+        f"{other} for {sum(g.low > 0 for g in values)} (below: {sum(g.high < 0 for g in values)})"
+        for other, values in gains.items()
+    ]
+    return captioned(
+        figure, f"Of {len(per)} pairs of models {a2r} is above, with its interval, {' and '.join(counts)}", n
     )
-    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handlelength=1.4)
-    return figure
 
 
 def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int) -> Figure:
-    """A2R@N − Cons@N in points by a problem attribute (`groups`: problem_id -> group), one line a model, with
-    intervals."""
-    figure, axes = plt.subplots(figsize=(5.8, 3.0))
+    """A2R@N − Cons@N in points by a problem attribute (`groups`: problem_id -> group): the mean of all pairs with its
+    interval, and each pair as a thin line."""
+    figure, (axes,) = panels(2.3, 1)
     a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
     pairs = list(
         outcomes.loc[outcomes.method == a2r, ["explorer", "synthesizer"]]
         .drop_duplicates()
         .itertuples(index=False, name=None)
     )
-    colours, levels = sns.color_palette("flare", len(pairs)), groups.astype("category").cat.categories
-    for k, (explorer, synthesizer) in enumerate(pairs):
-        wide = stats.per_problem(
-            outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
-        )
+    levels, look = list(groups.astype("category").cat.categories), looks([paired(*p) for p in pairs])
+    ends, scores = [], []
+    for pair in pairs:
+        wide = stats.per_problem(outcomes[(outcomes.explorer == pair[0]) & outcomes.synthesizer.isin(["", pair[1]])])
+        scores.append(wide[[a2r, cons]])
+        gain = wide[a2r] - wide[cons]
         members = groups.loc[wide.index.get_level_values("problem_id")].to_numpy()
-        gains = [stats.difference(part[a2r], part[cons]) for part in (wide[members == level] for level in levels)]
-        estimates = [stats.Interval(*(100 * x for x in e[:3]), e.n) for e in gains]
-        x = np.arange(len(levels)) + (k - (len(pairs) - 1) / 2) * 0.12
-        y = [e.estimate for e in estimates]
-        error = bars(estimates)
-        axes.errorbar(
-            x,
-            y,
-            yerr=error,
-            marker="o",
-            markersize=4,
-            linewidth=1.2,
-            elinewidth=0.9,
-            capsize=2,
-            color=colours[k],
-            label=explorer if explorer == synthesizer else f"{explorer} → {synthesizer}",
-        )
-    axes.axhline(0, color="#333333", linewidth=0.8)
-    axes.set_xticks(range(len(levels)), [f"{level}\n(n={int((groups == level).sum())})" for level in levels])
-    axes.set(xlabel=label, ylabel=f"gain: {a2r} − {cons} (points)")
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
-
-
-def accuracy_by_state(outcomes: pd.DataFrame, n_paths: int) -> Figure:
-    """A2R@N and Cons@N by explorer state, one panel a model; intervals over problems, number of sets below each
-    state."""
-    a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
-    pairs = list(
-        outcomes.loc[outcomes.method == a2r, ["explorer", "synthesizer"]]
-        .drop_duplicates()
-        .itertuples(index=False, name=None)
+        means = 100 * gain.groupby(members).mean().loc[levels]
+        axes.plot(range(len(levels)), means, linewidth=0.8, markersize=3, **look[paired(*pair)])
+        ends.append((len(levels) - 1, means.iloc[-1], paired(*pair), look[paired(*pair)]["color"]))
+    mean = sum(scores) / len(scores)
+    members = groups.loc[mean.index.get_level_values("problem_id")].to_numpy()
+    parts = [mean[members == level] for level in levels]
+    estimates = [stats.difference(part[a2r], part[cons]) for part in parts]
+    shown = points(estimates)
+    axes.errorbar(
+        range(len(levels)),
+        [e.estimate for e in shown],
+        yerr=bars(shown),
+        color=DARK,
+        linewidth=2,
+        marker="o",
+        markersize=6,
     )
-    figure, panels = plt.subplots(1, len(pairs), figsize=(2.5 * len(pairs) + 0.4, 2.9), sharey=True, squeeze=False)
-    for axes, (explorer, synthesizer) in zip(panels[0], pairs, strict=True):
-        mine = outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
-        counts = mine[mine.method == a2r].state.value_counts()
-        for k, method in enumerate((cons, a2r)):
-            for i, state in enumerate(STATES):
-                here = mine[(mine.method == method) & (mine.state == state)]
-                if here.empty:
-                    continue
-                e = stats.interval(here.groupby("problem_id").correct.mean())
-                error = bars([e])
-                axes.bar(
-                    i + (k - 0.5) * 0.38,
-                    e.estimate,
-                    0.36,
-                    yerr=error,
-                    color=colour(method),
-                    label=method if i == 0 else None,
-                    error_kw={"elinewidth": 0.9, "capsize": 1.8},
-                    linewidth=0,
-                )
-        axes.set_xticks(range(len(STATES)), [f"{s}\n({counts.get(s, 0)})" for s in STATES], fontsize="x-small")
-        axes.set_title(explorer if explorer == synthesizer else f"{explorer} → {synthesizer}", fontsize="medium")
-        axes.set(xlim=(-0.6, len(STATES) - 0.4), ylim=(0, 1.02))
-    panels[0][0].set_ylabel("accuracy")
-    figure.supxlabel("right answers among the references (number of sets)", fontsize="medium")
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour(m)) for m in (cons, a2r)]
-    figure.legend(handles, [cons, a2r], ncols=2, loc="outside upper center")
-    return figure
+    ends.append((len(levels) - 1, shown[-1].estimate, "mean", DARK))
+    axes.axhline(0, color=DARK, linewidth=0.8)
+    axes.set_xticks(range(len(levels)), levels)
+    axes.set(xlabel=label, ylabel=f"{a2r} − {cons}\n(points)")
+    label_ends(axes, ends)
+    best = int(np.argmax([e.estimate for e in estimates]))
+    says = (
+        f"The mean gain over the vote is largest at {label} {levels[best]}: {said(estimates[best], '+.1f', 100)} points"
+    )
+    return captioned(
+        figure,
+        says,
+        counted(estimates, "problems a group"),
+        "bars: 95% intervals of the mean over problems; thin: models",
+    )

@@ -1,0 +1,112 @@
+"""Samples that one can look at: one page with every set of a study, from the question to the synthesis."""
+
+import base64
+import gzip
+import html
+import json
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from a2r.answers import answer_component
+from a2r.errors import UserError
+from a2r.outcomes import grade
+from a2r.pipeline import cut_sets, explore, synthesize
+from a2r.prices import price, read_prices
+from a2r.problems import load_problems
+from a2r.profiles import ROOT, Profile, load_profile
+from a2r.studies.controls import MOVES, transitions
+
+VIEWS = ROOT / "runs" / "views"
+HERE = Path(__file__).parent
+MOST = 5000  # samples in a page
+
+
+def write(profile: str, study: str = "symmetric", pairs: list[str] | None = None, most: int = MOST) -> Path:
+    """Write runs/views/<profile>-<study>.html with the sets of a study that are in the store; returns its path.
+
+    `pairs`: "explorer>synthesizer" texts (default: the profile's models in both roles). At most `most` samples are
+    shown, evenly from all pairs. UserError if the store has none of the pairs whole.
+    """
+    lab = load_profile(profile, study).with_(engine="replay")
+    problems, found, lacking = load_problems(lab), [], ""
+    wanted = [tuple(pair.split(">")) for pair in pairs] if pairs else [(m, m) for m in lab.symmetric]
+    if odd := [pair for pair in wanted if len(pair) != 2]:
+        raise UserError(f"'{'>'.join(odd[0])}' is no pair; give it as explorer>synthesizer.")
+    each = max(1, most // (len(wanted) * (lab.n_paths + lab.n_syntheses) * lab.n_sets))
+    for explorer, synthesizer in wanted:
+        try:
+            some = problems.iloc[:: -(-len(problems) // each)]
+            pool = grade(explore(lab, explorer, some, lab.n_paths * lab.n_sets), some)
+            found += sets(some, pool, grade(synthesize(lab, synthesizer, some, pool), some), lab)
+        except UserError as error:
+            lacking = str(error)
+    if not found:
+        raise UserError(f"there is nothing to view: {lacking}")
+    VIEWS.mkdir(parents=True, exist_ok=True)
+    path = VIEWS / f"{lab.name}-{study}.html"
+    path.write_text(page(found, f"A2R samples: {study} on profile {lab.name}"), encoding="utf-8")
+    return path
+
+
+def widget(problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame, lab: Profile, height: int = 600):
+    """The same page inside a notebook, of one graded pool and its graded syntheses."""
+    from IPython.display import HTML
+
+    source = html.escape(page(sets(problems, pool, syntheses, lab), "samples"), quote=True)
+    return HTML(f'<iframe srcdoc="{source}" width="100%" height="{height}" style="border:0"></iframe>')
+
+
+def sets(problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame, lab: Profile) -> list[dict]:
+    """One record a synthesis: its problem, its set's paths, what it read, wrote and cost, and its move
+    (`transitions`)."""
+    prices = read_prices(lab.prices)
+    moved = transitions(pool, syntheses, problems, lab.n_paths, lab.n_sets)
+    moved = moved.assign(cost=price(moved, prices).to_numpy())
+    paths = cut_sets(pool.assign(cost=price(pool, prices)), lab.n_paths, lab.n_sets)
+    by_set = dict(list(paths.groupby(["problem_id", "set"], sort=False)))
+    by_problem = problems.set_index("problem_id")
+    records = []
+    for s in moved.itertuples():
+        read, problem = by_set[s.problem_id, s.set], by_problem.loc[s.problem_id]
+        records.append(
+            {
+                **{"id": s.problem_id, "set": int(s.set), "question": problem.question, "answer": str(problem.answer)},
+                **{
+                    "explorer": s.explorer,
+                    "synthesizer": s.model,
+                    "state": s.state,
+                    "move": s.move,
+                    "right": int(s.right),
+                },
+                "paths": [sample(path) for path in read.itertuples()],
+                "synthesis": sample(s),
+                "cost": number(1000 * (read.cost.sum() + s.cost)),
+            }
+        )
+    return records
+
+
+def sample(row) -> dict:
+    """What the page shows of a sample: thinking apart from what the synthesizer reads, verdict, tokens."""
+    said = answer_component(row.text)
+    thinking = row.text.removesuffix(said) if said and row.text.endswith(said) else row.text
+    return {
+        **{"thinking": thinking.strip(), "said": said, "answer": row.answer, "correct": bool(row.correct)},
+        **{"prompt": number(row.prompt_tokens), "written": number(row.completion_tokens), "ended": row.finish_reason},
+    }
+
+
+def number(value: float) -> float | None:
+    """A number for JSON, None where there is none."""
+    return None if pd.isna(value) else round(float(value), 6)
+
+
+def page(records: list[dict], title: str) -> str:
+    """The page; its records are compressed, and read by the browser."""
+    packed = base64.b64encode(gzip.compress(json.dumps(records).encode(), mtime=0)).decode()
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    template = environment.from_string((HERE / "view.html.j2").read_text())
+    css = (HERE / "page.css").read_text()
+    return template.render(title=html.escape(title), css=css, data=packed, moves=MOVES)

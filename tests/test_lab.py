@@ -1,0 +1,187 @@
+"""Pages, comparisons, views and new studies: what stands around the runs of studies."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+from test_report import CHROMIUM, executed, in_browser
+
+from a2r import UserError, explore, grade, synthesize
+from a2r.lab import compare, pages, view
+from a2r.profiles import ROOT
+from a2r.results.study import small_png
+
+# README.md and docs/
+
+
+def test_every_page_is_as_its_template_and_tables_give_it():
+    written = pages.render()
+    stale = [
+        str(path.relative_to(ROOT)) for path, text in written.items() if not path.exists() or path.read_text() != text
+    ]
+    assert ROOT / "README.md" in written and not stale, "run `a2r pages`"
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+        assert not [t for t in targets if not (page.parent / t).exists()], page
+
+
+def test_a_lacking_table_is_one_sentence_that_names_the_page(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "x.md.j2").write_text("{{ cell('nano', 'no_such', 'A2R@4', model='m') }}")
+    monkeypatch.setattr(pages, "TEMPLATES", tmp_path)
+    with pytest.raises(UserError, match=r"page docs/x.md cannot be written: .*no_such.csv.*; run the study first"):
+        pages.render()
+
+
+@pytest.mark.parametrize("path", sorted(pages.EXECUTED.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_an_executed_copy_is_of_the_run_whose_figures_are_committed(path):
+    notebook = nbformat.read(path, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [o for o in outputs if o.get("metadata", {}).get("a2r", {}).get("figure")]
+    made = next(o.data["application/vnd.a2r+json"] for o in outputs if "application/vnd.a2r+json" in o.get("data", {}))
+    assert [o.metadata["a2r"]["figure"] for o in pictures] == [name.split(".{")[0] for name in made["figures"]]
+    for output in pictures:
+        assert output.data["image/png"].strip() == small_png(ROOT / f"{output.metadata['a2r']['figure']}.png")
+    assert not [o for o in outputs if o.output_type in ("error", "stream") and o.get("name") != "stdout"]
+
+
+def test_the_executed_copies_are_small():
+    assert sum(path.stat().st_size for path in pages.EXECUTED.glob("*.ipynb")) <= 3e6
+
+
+def test_a_run_is_copied_once_and_without_its_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "RUNS", tmp_path)
+    monkeypatch.setattr(pages, "EXECUTED", tmp_path / "executed")
+    for seconds in (90, 3):
+        executed(tmp_path, "01_symmetric__nano", "The baseline")
+        run = nbformat.read(tmp_path / "01_symmetric__nano.ipynb", as_version=4)
+        run.metadata["papermill"] = {"duration": seconds}
+        for cell in run.cells:
+            cell.metadata["papermill"] = {"duration": seconds}
+        nbformat.write(run, tmp_path / "01_symmetric__nano.ipynb")
+        kept = pages.keep_executed()
+        assert len(kept) == (seconds == 90), "a second run that shows the same leaves the copy alone"
+    copy = nbformat.read(tmp_path / "executed" / "01_symmetric.ipynb", as_version=4)
+    nbformat.validate(copy)
+    assert copy.metadata["a2r"]["minutes"] == 1.5 and "papermill" not in str(copy) and "sample/s" not in str(copy)
+
+
+# a2r compare
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two folders of results: tables that differ in one cell and in measured seconds; outcomes of three common
+    problems."""
+    for name, accuracy in (("one", 0.5), ("two", 0.75)):
+        folder = tmp_path / name
+        folder.mkdir()
+        pd.DataFrame({"model": ["a", "b"], "A2R@4": [0.25, accuracy]}).to_csv(folder / "s_accuracy.csv", index=False)
+        pd.DataFrame({"model": ["a"], "engine seconds": [accuracy]}).to_csv(folder / "s_cost.csv", index=False)
+        card = {"id": ["C1", "C1"], "claim": ["x", "y"], "verdict": ["supported", f"verdict of {name}"]}
+        pd.DataFrame(card).to_csv(folder / "claims_scorecard.csv", index=False)
+        correct = [0.0, 1.0, accuracy, 1.0]
+        rows = {"benchmark": "b", "problem_id": ["p1", "p2", "p3", f"only {name}"], "explorer": "a", "synthesizer": "a"}
+        pd.DataFrame({**rows, "method": "A2R@4", "correct": correct}).to_parquet(folder / "s_outcomes.parquet")
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_compare_says_what_differs_and_pairs_what_can_be_paired(two):
+    said, equal = compare.described(*map(str, two))
+    assert not equal and "s_accuracy.csv: A2R@4 in 1 rows" in said and "s_cost.csv" not in said
+    assert "verdict changed: C1 y: verdict of one, there verdict of two" in said and "C1 x" not in said
+    assert said.endswith("1 of 3 tables equal")
+    (row,) = compare.outcomes(*two)["s"].to_dict("records")
+    assert row["problems in common"] == 3 and row["difference"].n == 3
+    assert row["difference"].estimate == pytest.approx((0.5 - 0.75) / 3) and row["one"].estimate == pytest.approx(0.625)
+
+
+def test_compare_with_what_is_committed(two, monkeypatch):
+    monkeypatch.setattr(compare, "csvs", lambda name, like: {"t.csv": pd.DataFrame({"x": [1.0]})})
+    assert compare.described(str(two[0]), "committed") == ("reproduced: 1 of 1 tables equal", True)
+    with pytest.raises(UserError, match="there are no results 'nowhere'"):
+        compare.described("nowhere", "committed")
+
+
+# a2r view
+
+
+def viewed(lab, problems, use):
+    use()
+    pool = grade(explore(lab, "a", problems, lab.n_paths * lab.n_sets), problems)
+    return pool, grade(synthesize(lab, "b", problems, pool), problems)
+
+
+def test_the_records_of_a_view_hold_what_was_asked_written_and_right(lab, problems, use):
+    pool, syntheses = viewed(lab, problems, use)
+    records = view.sets(problems, pool, syntheses, lab)
+    assert len(records) == len(problems) * lab.n_sets * lab.n_syntheses
+    for record in records:
+        assert record["question"] == problems.set_index("problem_id").question[record["id"]]
+        assert len(record["paths"]) == lab.n_paths and sum(p["correct"] for p in record["paths"]) == record["right"]
+        assert record["synthesis"]["correct"] == (record["move"] in ("rescues", "selects", "keeps"))
+    assert json.loads(json.dumps(records)) == records, "everything is plain JSON"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="NO CHROMIUM HERE, SO NO PAGE WAS OPENED IN A BROWSER")
+def test_in_a_browser_a_view_of_five_thousand_samples_lists_them(lab, problems, use, tmp_path):
+    pool, syntheses = viewed(lab, problems, use)
+    one = view.sets(problems, pool, syntheses, lab)[0]
+    count = 5000 // (lab.n_paths + 1)
+    path = tmp_path / "view.html"
+    path.write_text(view.page([{**one, "set": i, "question": "<b>q</b>"} for i in range(count)], "many"))
+    document, console = in_browser(path, tmp_path / "browser")
+    assert console == "" and f"{count} of {count} sets, 5000 samples" in document
+    assert document.count("<li") == 200 and "&lt;b&gt;q&lt;/b&gt;" in document
+
+
+# a2r new-study, by what docs/new-study.md says
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / "docs" / "new-study.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_new_study_of_the_docs_runs(tmp_path):
+    for name in ("a2r", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "data").symlink_to(ROOT / "data")
+
+    def a2r(command: str) -> str:
+        program, *arguments = command.split()
+        assert program == "a2r"
+        run = [sys.executable, "-m", "a2r.cli", *arguments]
+        done = subprocess.run(
+            run,
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    make, execute = blocks("bash")
+    made, module = (tmp_path / line.partition(":")[0] for line in a2r(make.strip()).splitlines())
+    assert "CHANGE" in made.read_text() and "CHANGE" in module.read_text()
+    module.write_text(blocks("python")[0])
+    notebook = nbformat.read(made, as_version=4)
+    head = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    notebook.cells[head + 1 :] = map(nbformat.v4.new_code_cell, blocks("python cell"))
+    nbformat.write(notebook, made)
+    assert "shortest" in a2r(execute.strip())
+    table = pd.read_csv(tmp_path / "figures" / "smoke" / "shortest_compared.csv")
+    assert {"shortest", "vote", "gain", "gain_low", "n"} <= set(table) and table.shortest.between(0, 1).all()
+    assert (tmp_path / "figures" / "smoke" / "shortest_gain.pdf").stat().st_size > 1000
