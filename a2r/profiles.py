@@ -148,11 +148,12 @@ class Profile:
         )
 
     def by_size(self, names) -> list[str]:
-        """Those of the profile's models that are among `names`, RL's left out, smallest first (as listed where sizes
-        are unknown)."""
-        return [
-            m.name for m in sorted(self.models, key=lambda m: m.parameters or 0) if m.name in set(names) and not m.base
-        ]
+        """Those of the profile's models that are among `names`, smallest first (as listed where sizes are unknown).
+
+        What RL made of one is left out, unless nothing else is among them.
+        """
+        ordered = [m for m in sorted(self.models, key=lambda m: m.parameters or 0) if m.name in set(names)]
+        return [m.name for m in ordered if not m.base] or [m.name for m in ordered]
 
     def sampling_of(self, name: str, role: str = "explorer") -> Sampling:
         """How model `name` samples in a role: its own way or the profile's, as a synthesizer with `synthesis` over it.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from fakes import FakeEngine, write_profile
 
-from a2r import load_profile, read_prices
+from a2r import UserError, load_profile, read_prices
 from a2r.answers import answer_component
 from a2r.methods import majority
 from a2r.outcomes import matched_votes
@@ -129,6 +129,13 @@ def test_an_arrow_goes_from_a_model_to_what_rl_made_of_it():
     axes = controls.draw_checking(table, {"m-rl": "m"}).axes[0]
     (arrow,) = [a for a in axes.texts if a.arrow_patch is not None]
     assert arrow.xy == (0.3, 0.3) and [t.get_text() for t in axes.texts if t is not arrow][:2] == ["m", "m-rl"]
+
+
+def test_which_contexts_a_pair_gets():
+    assert controls.kinds("a", "a") == tuple(controls.CONTEXTS) and controls.kinds("a", "b") == controls.CLAIMED
+    assert controls.kinds("a", "b", ["traces", "none"]) == ("references", "none", "traces")
+    with pytest.raises(UserError, match=r"no reference context 'trace'; choose references, none"):
+        controls.kinds("a", "a", ["trace"])
 
 
 def test_pairs_have_what_rl_made_on_its_base_s_paths(lab):

@@ -329,3 +329,10 @@ def test_a_folder_s_identity_is_its_content(tmp_path):
 
 def test_profiles_are_where_the_package_is():
     assert all((PROFILES / f"{name}.yaml").is_file() for name in available())
+
+
+def test_models_by_size_leave_out_what_rl_made(tmp_path):
+    sizes = [("c", 3, None), ("a", 1, None), ("c-rl", 3, "c"), ("b", 2, None)]
+    models = [{"name": n, "path": n, "parameters": p} | ({"base": b} if b else {}) for n, p, b in sizes]
+    lab = load_profile(str(write_profile(tmp_path, models=models)))
+    assert lab.by_size(["c-rl", "b", "a", "elsewhere"]) == ["a", "b"] and lab.by_size(["c-rl"]) == ["c-rl"]

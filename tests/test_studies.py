@@ -270,6 +270,19 @@ def test_the_parameters_of_a_committed_notebook(path):
         assert convert(name, said, default, path.stem) == default
 
 
+@pytest.mark.parametrize(
+    ("study", "name", "said", "value"),
+    [
+        ("01_symmetric", "n_pilot", "50", 50),
+        ("05_controls", "contexts", "none,foreign", ["none", "foreign"]),
+        ("09_claims", "others", "seed-1,seed-2", ["seed-1", "seed-2"]),
+    ],
+)
+def test_parameters_without_a_default_have_a_type(study, name, said, value):
+    (path,) = [p for p in COMMITTED if p.stem == study]
+    assert convert(name, said, parameters_of(path)[name], study) == value
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
     """The smoke profile with its store and its figures in a folder of its own, shared by the notebooks."""

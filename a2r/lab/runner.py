@@ -103,7 +103,7 @@ EXPECTED = {
         "synthesizer_temperature": float,
         "sizes": list[int],
     },
-    **dict.fromkeys(("models", "explorers", "synthesizers", "pairs"), list[str]),
+    **dict.fromkeys(("models", "explorers", "synthesizers", "pairs", "contexts", "others"), list[str]),
 }
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from a2r.answers import answer_component, equivalent, extract
+from a2r.errors import UserError
 from a2r.methods import ballot, explorer_state, majority
 from a2r.metrics import pass_at_k
 from a2r.outcomes import STATES, baselines, grade, matched_votes
@@ -124,6 +125,7 @@ CONTEXTS = {
     "finals": "Finals",
     "traces": "Traces",
 }
+CLAIMED = ("references", "none", "repeated", "foreign")  # what claims and checking errors need
 ALONE = {"none": "Alone@1", "tests": "Alone, as many tests"}  # without references: nothing is paid for paths
 
 
@@ -143,6 +145,17 @@ def contexts(
     graded = {kind: grade(frame, problems) for kind, frame in zip(kinds, made, strict=True)}
     tests = same_tests(lab, model, problems, graded["references"]) if "references" in graded else None
     return graded if tests is None else {**graded, "tests": tests}
+
+
+def kinds(explorer: str, synthesizer: str, wanted: list[str] | None = None) -> tuple[str, ...]:
+    """The contexts of a pair: those `wanted`, else all for a model's own paths and CLAIMED for another's.
+
+    UserError for a context that there is not; "references" is always among them.
+    """
+    if strange := set(wanted or ()) - set(CONTEXTS):
+        raise UserError(f"there is no reference context '{min(strange)}'; choose {', '.join(CONTEXTS)}.")
+    chosen = wanted or (CONTEXTS if explorer == synthesizer else CLAIMED)
+    return tuple(kind for kind in CONTEXTS if kind in chosen or kind == "references")
 
 
 def pairs(lab: Profile) -> list[tuple[str, str]]:
@@ -222,9 +235,11 @@ def checking(
     claims beats not reading them only if e− + e+ < 1 (Yu et al. 2025, arXiv 2510.12157, theorem 1).
     """
     rows = []
-    for (explorer, synthesizer), kinds in conditions.items():
+    for (explorer, synthesizer), made in conditions.items():
+        if "repeated" not in made:
+            continue
         first = cut_sets(pools[explorer], lab.n_paths, lab.n_sets).drop_duplicates(["problem_id", "set"])
-        both = kinds["repeated"].merge(
+        both = made["repeated"].merge(
             first[["problem_id", "set", "answer", "correct"]], on=["problem_id", "set"], suffixes=("", "_claim")
         )
         both = both[both.answer_claim.notna()]
