@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         "plan", help="how many generations a profile's studies still need, with tokens and cost; samples nothing"
     )
     plan.add_argument("--profile", default="nano")
+    plan.add_argument("-p", "--parameter", action="append", default=[], metavar="KNOB=VALUE", help="of all studies")
     check = commands.add_parser(
         "check", help="whether a profile's models, problems, engine, keys and disk are there; samples nothing"
     )
@@ -76,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--against", metavar="PROFILE", help="another profile beside it, paired where problems are the same"
     )
+    report.add_argument("--again", action="store_true", help="write it also where it is up to date")
     view = commands.add_parser(
         "view", help="one page in which every sample of a study can be read, searched and filtered"
     )
@@ -188,10 +191,13 @@ def listed(text: str) -> list[str]:
 
 
 def plan_studies(args: argparse.Namespace) -> int:
+    import yaml
+
     from a2r import profiles
     from a2r.lab import planning
 
-    print(planning.described(profiles.load_profile(args.profile)))
+    knobs = {name: yaml.safe_load(value) for name, value in (pair(text, "-p") for text in args.parameter)}
+    print(planning.described(profiles.load_profile(args.profile), knobs))
     return 0
 
 
@@ -237,10 +243,23 @@ def keep_store(args: argparse.Namespace) -> int:
 
 
 def write_report(args: argparse.Namespace) -> int:
-    from a2r.lab import report
-    from a2r.profiles import from_root
+    from a2r.lab import runner
+    from a2r.profiles import ROOT, from_root, load_profile
 
-    print(f"report: {from_root(report.write(args.profile, args.against))}")
+    profiles = [load_profile(name) for name in (args.profile, args.against) if name]
+    stamp = runner.RUNS / f"report__{'__'.join(lab.name for lab in profiles)}.json"
+    shown = [file for file in (ROOT / "a2r").rglob("*.*") if file.suffix != ".pyc"]
+    for lab in profiles:
+        shown += [*runner.RUNS.glob(f"*__{lab.name}*.ipynb"), *(ROOT / lab.figures / lab.name).rglob("*.*")]
+    before = json.loads(stamp.read_text()) if stamp.exists() else {}
+    if not args.again and before.get("files") == runner.digests([*shown, Path(before.get("page", ""))]):
+        print(f"report: up to date ({from_root(Path(before['page']))})")
+        return 0
+    from a2r.lab import report
+
+    page = report.write(args.profile, args.against)
+    stamp.write_text(json.dumps({"page": str(page), "files": runner.digests([*shown, page])}))
+    print(f"report: {from_root(page)}")
     return 0
 
 

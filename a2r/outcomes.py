@@ -258,9 +258,11 @@ def _bills(samples: pd.DataFrame, prices: pd.DataFrame, how: str = "sum") -> dic
 
 def matched_votes(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, cost: float) -> pd.DataFrame:
     """Cons@k on sets of k paths of the pool, with the k whose cost is nearest to `cost` per problem (at most the pool's
-    size)."""
-    size = int(pool.groupby("problem_id").size().min())
-    k = min(size, max(1, round(cost / price(pool, prices).mean())))
+    size). No rows where there is no price to match by."""
+    size, each = int(pool.groupby("problem_id").size().min()), price(pool, prices).mean()
+    if np.isnan(cost / each):
+        return baselines(problems, pool, prices, 1, 1).iloc[:0]
+    k = min(size, max(1, round(cost / each)))
     return baselines(problems, pool, prices, k, size // k).query(f"method == 'Cons@{k}'")
 
 

@@ -168,13 +168,17 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
             raise RuntimeError(
                 f"engine '{profile.engine}' gave no sample for {len(absent)} of {len(wanted)} requests of {name}."
             )
-        here = {
-            c: [getattr(item, c) for _, item in wanted]
-            for c in ("benchmark", "problem_id", "set", "explorer", "condition")
-        }
-        samples = found.loc[[id_ for id_, _ in wanted]].reset_index(drop=True)
+        samples = answered(found, wanted, name, role)
         sys.audit("a2r.samples", profile.store_path, samples)  # for who keeps account of what is read (results.trace)
-        return samples.assign(role=role, model=name, **here).astype({"set": "int32"})
+        return samples
+
+
+def answered(found: pd.DataFrame, wanted: list[tuple[str, Ask]], name: str, role: str) -> pd.DataFrame:
+    """The samples `found`, by id, as the answers to what was `wanted`: each in its place, and under its ask's names."""
+    fields = ("benchmark", "problem_id", "set", "explorer", "condition")
+    here = {field: [getattr(item, field) for _, item in wanted] for field in fields}
+    samples = found.loc[[id_ for id_, _ in wanted]].reset_index(drop=True)
+    return samples.assign(role=role, model=name, **here).astype({"set": "int32"})
 
 
 def prepare(

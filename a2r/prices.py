@@ -5,12 +5,16 @@ input; where both input and output are empty the model's costs are nan), currenc
 spent counts, those of failed and truncated samples too.
 """
 
+import logging
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from a2r.errors import UserError
 from a2r.profiles import ROOT, Profile
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ["model", "input", "cached_input", "output", "currency", "source", "date"]
 
@@ -38,14 +42,20 @@ def read_prices(path: str | Path) -> pd.DataFrame:
 
 
 def price(samples: pd.DataFrame, prices: pd.DataFrame) -> pd.Series:
-    """Cost of each sample in the table's currency. Raises UserError for a model that has no price."""
-    if missing := sorted(set(samples.model) - set(prices.index)):
-        raise UserError(f"the price table has no row for {missing[0]}; add one, or set another table with 'prices'.")
-    p = prices.loc[samples.model].reset_index(drop=True)
+    """Cost of each sample in the table's currency; nan for a model that has no price, which is said once."""
+    for model in sorted(set(samples.model) - set(prices.index)):
+        say_unpriced(model)
+    p = prices.reindex(samples.model).reset_index(drop=True)
     s = samples.reset_index(drop=True)
     fresh = s.prompt_tokens - s.cached_tokens
     cost = (fresh * p.input + s.cached_tokens * p.cached_input + s.completion_tokens * p.output) / 1e6
     return pd.Series(cost.to_numpy(float), index=samples.index, name="cost")
+
+
+@cache
+def say_unpriced(model: str) -> None:
+    """Once a process."""
+    log.warning("The price table has no row for %s: its costs stay blank. Add one, or set another 'prices'.", model)
 
 
 def flops(outcomes: pd.DataFrame, lab: Profile) -> pd.Series:

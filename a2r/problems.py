@@ -5,9 +5,14 @@ Further columns of the source, such as a level or a domain, are kept.
 
 import hashlib
 import json
+import os
 import re
 import sys
+import threading
 from dataclasses import replace
+from functools import cache
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pandas as pd
 
@@ -120,6 +125,8 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
 
 def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
     """The rows of a hub data set at its pinned revision, or of a folder with the files of one."""
+    online()  # if it is not, what is in the cache is taken without asking again and again
+
     import datasets
 
     try:
@@ -132,6 +139,31 @@ def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
             "(or .jsonl, .csv), "
             "then give that file as the benchmark's path."
         ) from error
+
+
+@cache
+def online() -> bool:
+    """Whether the hub can be reached, found out once and in seconds; if not, its clients are told, who would try for
+    minutes."""
+    from huggingface_hub import constants
+
+    answers = []
+
+    def ask() -> None:
+        try:
+            urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=3)
+        except HTTPError:
+            pass  # that is an answer too
+        except OSError:
+            return
+        answers.append(True)
+
+    if not constants.HF_HUB_OFFLINE:
+        thread = threading.Thread(target=ask, daemon=True)  # looking up a name knows no time limit
+        thread.start()
+        thread.join(4)
+        os.environ["HF_HUB_OFFLINE"], constants.HF_HUB_OFFLINE = str(int(not answers)), not answers
+    return not constants.HF_HUB_OFFLINE
 
 
 def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame:

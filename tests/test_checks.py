@@ -1,18 +1,25 @@
 """`a2r check`, `a2r store` and the plan for models that are not here."""
 
+import math
+import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
 from fakes import FakeServer, write_profile
+from test_studies import write_notebook
 
-from a2r import cli, explore, load_problems, load_profile
-from a2r.lab import checks, planning
+from a2r import cli, explore, load_problems, load_profile, problems, synthesize
+from a2r.lab import checks, planning, runner
 from a2r.profiles import Model
 from a2r.store import Store
 
 ROOT = Path(__file__).parents[1]
+FOLDER = str(ROOT / "data/models/nano-32")
+MODELS = [{"name": n, "path": FOLDER, "tokens_per_second": 1000, "gpus": 2} for n in "ab"]
 
 
 def said(lab) -> dict[str, tuple[bool, str]]:
@@ -22,10 +29,7 @@ def said(lab) -> dict[str, tuple[bool, str]]:
 @pytest.fixture
 def whole(tmp_path):
     """The tiny profile with real model folders."""
-    models = [
-        {"name": n, "path": str(ROOT / "data/models/nano-32"), "tokens_per_second": 1000, "gpus": 2} for n in "ab"
-    ]
-    return load_profile(str(write_profile(tmp_path, models=models)))
+    return load_profile(str(write_profile(tmp_path, models=MODELS)))
 
 
 def test_a_profile_that_can_run(whole):
@@ -46,9 +50,9 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     assert not found["problems sums"][0] and "is not there" in found["problems sums"][1]
     assert found["model a"] == (False, f"{broken} lacks *.safetensors; copy the whole model.")
     missing = said(replace(lab, models=(Model("a", "data/models/missing"), *models[1:])))["model a"]
-    assert not missing[0] and missing[1].startswith("data/models/missing is neither a folder nor cached")
+    assert not missing[0] and missing[1].startswith("the folder of model 'a' is not there: looked for ")
     assert not found["model b"][0] and "nobody/nothing is neither a folder nor cached" in found["model b"][1]
-    assert found["prices"] == (False, f"{lab.prices} has no row for c; add them.")
+    assert found["prices"] == (True, f"{lab.prices}; it has no row for c, whose costs stay blank")
     assert "model d" not in found
     assert "disk" not in found, "nothing is planned where things are lacking"
     assert cli.main(["check", "--profile", str(tmp_path / "tiny.yaml")]) == 0
@@ -116,32 +120,116 @@ def test_a_disk_without_room(whole, monkeypatch):
     assert not ok and sentence.endswith("make room or set another 'store'.")
 
 
-def test_the_plan_of_the_paper_needs_neither_models_nor_problems():
-    lab = load_profile("paper")
-    table = planning.plan(lab).set_index(["role", "model"])
-    problems, pool = 30 + 30 + 100, 4 * 16
-    assert (table.loc["explorer"].needed == problems * pool).all() and "Qwen3-32B" in table.loc["explorer"].index
-    extra = {"Qwen3-32B": 1}  # its own paths, which no other model reads
-    assert all(table.loc["synthesizer", m].needed == problems * 16 * (4 + extra.get(m, 0)) for m in lab.synthesizers)
-    assert (table.basis == "assumed").all() and (table.stored == 0).all()
-    assert "The problems are not here" in planning.described(lab)
-    large, small = table.loc["synthesizer", "Qwen3-32B"], table.loc["synthesizer", "Qwen3-8B"]
-    assert large["GPU-hours"] == pytest.approx(5 / 4 * small["GPU-hours"] * 2 * 4000 / 2200), (
-        "two GPUs, at their own speed"
-    )
-    assert large.cost == pytest.approx(5 / 4 * 4 * small.cost), "CNY 2 and 20 against 0.5 and 5"
-    assert planning.plan(lab.with_(n_problems=2)).set_index("role").loc["explorer"].needed.max() == 6 * pool
+def test_without_a_network_the_answer_comes_in_seconds(monkeypatch):
+    """The hub's clients would try again for minutes; they are told, once."""
+    from huggingface_hub import constants
+
+    problems.online.cache_clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    started = time.monotonic()
+    found = said(load_profile("paper"))
+    assert time.monotonic() - started < 60 and constants.HF_HUB_OFFLINE and os.environ["HF_HUB_OFFLINE"] == "1"
+    assert "it cannot be reached from here" in found["model Qwen3-8B"][1] and not found["problems aime24"][0]
+    problems.online.cache_clear()
 
 
-def test_a_few_problems_turn_the_plan_s_assumptions_into_means(whole, use):
-    problems = load_problems(whole)
+# Plans.
+
+SETUP = (
+    "import a2r\nlab = a2r.load_profile(profile, '{0}').with_(n_problems=n_problems)\nproblems = a2r.load_problems(lab)"
+)
+EXPLORED = "pool = a2r.explore(lab, 'a', problems, lab.n_paths * lab.n_sets)"
+READ = "a2r.grade(a2r.synthesize(lab, 'b', problems, pool), problems)"
+KNOBS = 'profile = "nano"\nn_problems = None'
+
+
+@pytest.fixture
+def studies(tmp_path, monkeypatch):
+    """A folder in place of notebooks/; `studies(name, *cells)` writes one whose cells but the last are its sampling."""
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path / "notebooks")
+
+    def write(name: str, *cells: str) -> None:
+        path = write_notebook(tmp_path / "notebooks", name, SETUP.format(name[3:]), *cells, "1 / 0", parameters=KNOBS)
+        made = nbformat.read(path, 4)
+        made.cells[-2].metadata["tags"] = ["sampling"]
+        nbformat.write(made, path)
+
+    return write
+
+
+def test_a_plan_is_study_by_study_with_the_profile_s_own_values(whole, studies, tmp_path, use):
+    engine = use()
+    studies("01_one", EXPLORED, READ)
+    studies("02_two", EXPLORED)
+    write_notebook(tmp_path / "notebooks", "03_none", "this is never executed", parameters=KNOBS)
+    lab = load_profile(str(write_profile(tmp_path, models=MODELS, studies={"two": {"n_sets": 3}})))
+    table = planning.plan(lab).set_index(["study", "role", "model"])
+    assert table.needed.to_dict() == {
+        ("one", "explorer", "a"): 24,
+        ("one", "synthesizer", "b"): 6,
+        ("two", "explorer", "a"): 36,
+    }
+    assert table.missing.tolist() == [24, 6, 12], "what two studies need is missing once"
+    assert (table.basis == "assumed").all() and not engine.asked and not Path(lab.store).exists()
+    assert planning.plan(lab, {"n_problems": 1}).needed.tolist() == [8, 2, 12]
+    path = table.loc["one", "explorer", "a"]
+    tokens = 24 * lab.sampling.max_tokens * planning.ASSUMED_SHARE["explorer"]
+    assert path["GPU-hours"] == pytest.approx(2 * tokens / 1000 / 3600) and math.isnan(path.minutes)
+    assert path.cost == pytest.approx((24 * planning.ASSUMED_PROMPT["explorer"] * 1 + tokens * 2) / 1e6)
+    assert "nan" not in planning.described(lab) and "36 are missing" not in planning.described(lab)
+
+
+def test_after_the_run_nothing_is_missing(whole, studies, use):
+    studies("01_one", EXPLORED, READ)
     use()
-    before = planning.plan(whole).set_index(["role", "model"]).loc["explorer", "a"]
-    made = explore(whole, "a", problems[:1], 8)
-    after = planning.plan(whole).set_index(["role", "model"]).loc["explorer", "a"]
-    assert before.basis == "assumed" and after.basis == "8 stored" and after.missing == 16
-    assert after["GPU-hours"] == pytest.approx(2 * 16 * made.completion_tokens.mean() / 1000 / 3600)
-    assert after.megabytes == pytest.approx(16 * made.completion_tokens.mean() * planning.BYTES_A_TOKEN / 1e6)
+    problems = load_problems(whole)
+    pool = explore(whole, "a", problems[:1], 8)
+    table = planning.plan(whole).set_index(["role", "model"])
+    assert table.missing.tolist() == [16, 6], "the prompts of a set are known when its paths are"
+    path = table.loc["explorer", "a"]
+    assert path.basis == "8 stored" and path.completion == round(pool.completion_tokens.mean())
+    assert path.megabytes == pytest.approx(16 * pool.completion_tokens.mean() * planning.BYTES_A_TOKEN / 1e6)
+    pool = explore(whole, "a", problems, 8)
+    assert planning.plan(whole).missing.tolist() == [0, 6]
+    synthesize(whole, "b", problems, pool)
+    assert planning.described(whole) == "profile tiny: nothing is missing; the 30 samples of 1 studies are stored."
+
+
+def test_minutes_are_those_of_the_speed_that_was_measured(whole, studies, use):
+    studies("01_one", EXPLORED)
+    use()
+    pool = explore(whole, "a", load_problems(whole)[:1], 8)
+    rows = Store(whole.store_path).read().astype({"text": "str"})
+    for part in whole.store_path.glob("*.parquet"):
+        part.unlink()
+    with Store(whole.store_path) as store:
+        for i, row in enumerate(rows.to_dict("records")):
+            store.add({**row, "time": 1e9 + 2 * i + 1000 * (i > 4)})  # a pause after the fifth
+    speed = pool.completion_tokens.sum() / (2 * 6)
+    (row,) = planning.plan(whole).itertuples()
+    assert row.missing == 16 and row.minutes == pytest.approx(16 * pool.completion_tokens.mean() / speed / 60)
+    assert "minutes on a machine like the store's" in planning.described(whole)
+
+
+def test_what_depends_on_answers_is_said_to_be_planned_in_part(whole, studies):
+    studies("01_one", EXPLORED, "1 // len(a2r.grade(pool, problems).query('correct'))", READ)
+    text = planning.described(whole)
+    assert (
+        "one: planned in part, as the rest depends on answers (ZeroDivisionError" in text and "24 are missing" in text
+    )
+
+
+def test_the_plan_of_the_paper_needs_neither_models_nor_problems():
+    """Every committed study that samples, on one problem of each benchmark."""
+    table = planning.plan(load_profile("paper"), {"n_problems": 1, "n_sets": 2})
+    assert {"symmetric", "grid", "cost", "diversity", "controls", "scaling"} <= set(table.study)
+    assert "family" in table.attrs["left out"] and not [r for r in table.attrs["left out"].values() if "in part" in r]
+    grid = table[table.study == "grid"].set_index(["role", "model"])
+    assert (grid.loc["explorer"].needed == 3 * 8).all() and (grid.loc["synthesizer"].needed == 3 * 2 * 4).all()
+    assert (table.basis == "assumed").all()
 
 
 def test_the_store_on_the_command_line(whole, use, tmp_path, capsys):

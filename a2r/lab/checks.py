@@ -8,10 +8,10 @@ from pathlib import Path
 
 from a2r.engines import automatic, open_engine
 from a2r.errors import UserError
-from a2r.lab.planning import plan
+from a2r.lab.planning import grid_bytes
 from a2r.prices import read_prices
-from a2r.problems import read
-from a2r.profiles import Benchmark, Model, Profile
+from a2r.problems import online, read
+from a2r.profiles import Benchmark, Model, Profile, load_profile
 from a2r.store import Store
 
 
@@ -26,6 +26,8 @@ class Check:
 
 def check(lab: Profile) -> list[Check]:
     """Everything that a run of `lab` needs, in the order in which it would be needed."""
+    for study in lab.studies:
+        load_profile(lab.source, study)  # refuses a value that does not fit
     found = [problems(benchmark) for benchmark in lab.benchmarks]
     # one that has no role yet, as an RL synthesizer still to be trained, is not needed
     names = dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric, *lab.efficient))
@@ -51,7 +53,11 @@ def problems(benchmark: Benchmark) -> Check:
 
 def weights(model: Model) -> Check:
     """A model's files: a local folder, or on the hub (asked for without downloading), or in the hub's cache."""
-    what, folder = f"model {model.name}", Path(model.location)
+    what = f"model {model.name}"
+    try:
+        folder = Path(model.location)
+    except UserError as error:
+        return Check(what, False, str(error))
     if folder.is_dir():
         lacking = [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).exists()]
         if not [*folder.glob("*.safetensors")]:
@@ -69,6 +75,8 @@ def weights(model: Model) -> Check:
     try:
         if isinstance(try_to_load_from_cache(model.path, "config.json", revision=model.revision), str):
             return Check(what, True, f"{model.path} in the hub's cache")
+        if not online():
+            raise OSError("it cannot be reached from here")
         info = HfApi().model_info(model.path, revision=model.revision, timeout=20, files_metadata=True)
     except Exception as error:  # the hub client raises a dozen kinds; the user needs one sentence
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -147,9 +155,8 @@ def prices(lab: Profile) -> Check:
     except UserError as error:
         return Check("prices", False, str(error))
     lacking = [m.name for m in lab.models if m.name not in table.index]
-    return Check(
-        "prices", not lacking, f"{lab.prices} has no row for {', '.join(lacking)}; add them." if lacking else lab.prices
-    )
+    blank = f"; it has no row for {', '.join(lacking)}, whose costs stay blank" if lacking else ""
+    return Check("prices", True, lab.prices + blank)
 
 
 def store(lab: Profile) -> Check:
@@ -162,7 +169,7 @@ def store(lab: Profile) -> Check:
 
 
 def disk(lab: Profile) -> Check:
-    """Room for the samples that are missing, twice over."""
-    needed, free = plan(lab).megabytes.sum() / 1e3, shutil.disk_usage(lab.store_path).free / 1e9
-    said = f"{free:.0f} GB free at {lab.store_path}, about {needed:.2g} GB needed"
+    """Room for a whole grid, twice over."""
+    needed, free = grid_bytes(lab) / 1e9, shutil.disk_usage(lab.store_path).free / 1e9
+    said = f"{free:.0f} GB free at {lab.store_path}, about {needed:.2g} GB needed for a whole grid"
     return Check("disk", free > 2 * needed, said if free > 2 * needed else f"{said}; make room or set another 'store'.")

@@ -1,87 +1,170 @@
-"""What the main studies of a profile (symmetric, grid, cost) would still cost: generations, tokens, GPU-hours, money,
-disk.
+"""What the studies of a profile still need: samples, tokens, minutes or GPU-hours, money, disk.
 
-A `smoke` of two problems (`a2r run grid --profile P -p n_problems=2`) turns the assumptions into means of stored
-samples.
+A study is planned by its own notebook: the cells up to the last one that is tagged `sampling` are executed with an
+`ask` that reads what is stored and counts what is missing, so that a new study is planned as soon as it is written. A
+trial (`a2r run grid --profile P -p n_problems=2`) turns the assumptions about tokens into means of stored samples.
 """
 
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from unittest.mock import Mock, patch
+
+import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from a2r.errors import UserError
-from a2r.pipeline import explorer_asks, prepare, synthesizer_asks
+from a2r.lab import runner
+from a2r.pipeline import Ask, answered, prepare
 from a2r.prices import read_prices
 from a2r.problems import load_problems
 from a2r.profiles import Profile
-from a2r.store import Store
+from a2r.store import SCHEMA, Store
 
 # Used only for a model and role of which the store holds nothing: a share of what the sampling allows.
-ASSUMED_SHARE = {"explorer": 0.5, "synthesizer": 0.25}
-ASSUMED_PROMPT = {"explorer": 200, "synthesizer": 2000}
+ASSUMED_SHARE = {"explorer": 0.5, "synthesizer": 0.25, "scorer": 0.0}
+ASSUMED_PROMPT = {"explorer": 200, "synthesizer": 2000, "scorer": 2000}
 BYTES_A_TOKEN = 1.5  # on disk: about four characters of text, compressed to a third
+PAUSE = 60.0  # seconds between two samples after which a model was not at work
 
 
-def plan(lab: Profile, problems: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row a role and model of the full grid, the symmetric pairs, and the large model that the cost study compares
-    with.
+def plan(lab: Profile, knobs: dict | None = None) -> pd.DataFrame:
+    """One row a study, role and model, with the profile's own values for each study and `knobs` over them.
 
-    Columns: needed, stored, missing generations; prompt and completion tokens expected of one (`basis`: the mean of the
-    stored ones of this model and role, or an assumption); of the missing ones tokens, GPU-hours (nan where the profile
-    gives the model no `tokens_per_second`), cost (nan without a price) and megabytes on disk.
+    Columns: needed samples; missing ones, counted at the first study that needs them; prompt and completion tokens
+    expected of one (`basis`: the mean of the stored ones of this model and role, or an assumption); of the missing ones
+    tokens, minutes (at the measured tokens/s of this model), GPU-hours (at the profile's `tokens_per_second`), cost and
+    megabytes on disk, nan where it is not known. `attrs["left out"]` says which studies are not planned, and why.
     """
-    problems = expected_problems(lab) if problems is None else problems
-    prices = read_prices(lab.prices)
-    with Store(lab.store_path) as store:
-        known = store.read()
-    known = known[known.error == ""]
-    done = set(known.index)
-    needed: dict[tuple[str, str], list[int]] = {}
-    asks = explorer_asks(lab, problems, lab.n_paths * lab.n_sets)
-    pairs = dict.fromkeys(
-        [*((e, s) for e in lab.explorers for s in lab.synthesizers), *((m, m) for m in lab.symmetric)]
-    )
-    for explorer in dict.fromkeys([*(e for e, _ in pairs), lab.efficient[2]]):
-        wanted, missing, _ = prepare(lab, explorer, "explorer", asks, done)
-        needed["explorer", explorer] = [len(wanted), len(missing)]
-        for synthesizer in (s for e, s in pairs if e == explorer):
-            count = needed.setdefault(("synthesizer", synthesizer), [0, 0])
-            if missing:  # without the paths there are no prompts yet to look up
-                wanted_too, lacking = len(problems) * lab.n_sets * lab.n_syntheses, None
-            else:
-                pool = known.loc[[id_ for id_, _ in wanted]].assign(
-                    problem_id=[a.problem_id for _, a in wanted], model=explorer
-                )
-                found, rows, _ = prepare(
-                    lab, synthesizer, "synthesizer", synthesizer_asks(lab, problems, pool.reset_index(drop=True)), done
-                )
-                wanted_too, lacking = len(found), len(rows)
-            count[0] += wanted_too
-            count[1] += wanted_too if lacking is None else lacking
-    rows = []
-    for (role, model), (want, lack) in needed.items():
-        seen = known[(known.role == role) & (known.model == model) & (known.revision == lab.model(model).identity)]
-        if len(seen):
-            basis, prompt, completion = f"{len(seen)} stored", seen.prompt_tokens.mean(), seen.completion_tokens.mean()
-        else:
-            limit = lab.sampling_of(model, role).max_tokens
-            basis, prompt, completion = "assumed", ASSUMED_PROMPT[role], ASSUMED_SHARE[role] * limit
-        tokens = {
-            "prompt": round(prompt),
-            "completion": round(completion),
-            "basis": basis,
-            "tokens": round(lack * (prompt + completion)),
-        }
-        price = prices.loc[model] if model in prices.index else None
-        cost = float("nan") if price is None else lack * (prompt * price.input + completion * price.output) / 1e6
-        speed, gpus = lab.model(model).tokens_per_second or float("nan"), lab.model(model).gpus
-        rest = {
-            "GPU-hours": gpus * lack * completion / speed / 3600,
-            "cost": cost,
-            "megabytes": lack * completion * BYTES_A_TOKEN / 1e6,
-        }
-        rows.append(
-            {"role": role, "model": model, "needed": want, "stored": want - lack, "missing": lack, **tokens, **rest}
-        )
-    return pd.DataFrame(rows).sort_values("role", kind="stable", ignore_index=True)
+    counted = Counted(lab)
+    left_out = {}
+    for study, notebook in tqdm(runner.available().items(), desc="planning", unit="study", leave=False):
+        if code := sampling(notebook):
+            try:
+                counted.run(study, code, knobs or {})
+            except UserError as reason:
+                left_out[study] = f"not planned, {reason}"
+            except Exception as error:  # what is computed between two questions has no real answers to go by
+                left_out[study] = f"planned in part, as the rest depends on answers ({type(error).__name__}: {error})"
+    table = pd.DataFrame(counted.rows())
+    table.attrs["left out"] = left_out
+    return table
+
+
+def sampling(notebook: Path) -> list[str]:
+    """The code of a notebook up to the last cell that is tagged `sampling`; nothing for one that samples nothing."""
+    cells = [c for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    last = max((i for i, c in enumerate(cells) if "sampling" in c["metadata"].get("tags", [])), default=-1)
+    return ["".join(c["source"]) for c in cells[: last + 1]]
+
+
+class Counted:
+    """What studies ask for, counted in place of being sampled."""
+
+    def __init__(self, lab: Profile):
+        self.lab = lab
+        with Store(lab.store_path, writable=False) as store:
+            known = store.read()
+        self.known = known[known.error == ""]
+        self.done = set(self.known.index)
+        self.missing: set[str] = set()
+        self.tally: dict[tuple[str, str, str], tuple[set[str], set[str], Profile]] = {}
+
+    def run(self, study: str, code: list[str], knobs: dict) -> None:
+        """Execute the sampling of a study."""
+        self.study = study
+        names = {"__name__": "__main__"}
+        with self._instead(), redirect_stdout(StringIO()):
+            exec(code[0], names)
+            names |= {**{k: v for k, v in knobs.items() if k in names}, "profile": self.lab.source}
+            for cell in code[1:]:
+                exec(cell, names)
+
+    @contextmanager
+    def _instead(self) -> Iterator[None]:
+        os.environ.setdefault("MPLBACKEND", "agg")
+        with (
+            patch("a2r.pipeline.ask", self.ask),
+            patch("a2r.problems.load_problems", expected_problems),
+            patch("a2r.results.study.begin", lambda *_: Mock()),
+        ):
+            yield
+
+    def ask(self, profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataFrame:
+        """`pipeline.ask`, with an empty output for each sample that is missing."""
+        wanted, rows, _ = prepare(profile, name, role, asks, self.done)
+        needed, missing, _ = self.tally.setdefault((self.study, role, name), (set(), set(), profile))
+        needed.update(id_ for id_, _ in wanted)
+        missing.update(rows.keys() - self.missing)
+        self.missing.update(rows)
+        found = self.known.loc[[id_ for id_ in dict.fromkeys(id_ for id_, _ in wanted) if id_ not in rows]]
+        if rows:
+            _, prompt, completion = self.expected(profile, name, role)
+            empty = {
+                "engine": "",
+                "engine_version": "",
+                "finish_reason": "stop",
+                "seconds": 1.0,
+                "error": "",
+                "time": 0.0,
+            }
+            empty |= {"prompt_tokens": round(prompt), "cached_tokens": 0, "completion_tokens": round(completion)}
+            # each text its own, so that no two prompts made of them are the same
+            made = pd.DataFrame([{**row, **empty, "text": f"planned {id_}"} for id_, row in rows.items()], list(rows))
+            made = made.reindex(columns=SCHEMA.names)
+            found = pd.concat([found, made]) if len(found) else made
+        return answered(found, wanted, name, role)
+
+    def expected(self, profile: Profile, name: str, role: str) -> tuple[str, float, float]:
+        """What is known of a sample's tokens, and how many it reads and writes."""
+        model = profile.model(name)
+        mine = self.known[
+            (self.known.model == name) & (self.known.revision == model.identity) & (self.known.role == role)
+        ]
+        if len(mine):
+            return f"{len(mine)} stored", mine.prompt_tokens.mean(), mine.completion_tokens.mean()
+        share = ASSUMED_SHARE[role] * profile.sampling_of(name, role).max_tokens
+        return "assumed", ASSUMED_PROMPT[role], share
+
+    def rows(self) -> Iterator[dict]:
+        """The rows of `plan`."""
+        prices = read_prices(self.lab.prices)
+        for (study, role, name), (needed, missing, profile) in self.tally.items():
+            model, lack = profile.model(name), len(missing)
+            basis, prompt, completion = self.expected(profile, name, role)
+            price = prices.loc[name] if name in prices.index else None
+            seen = self.known[(self.known.model == name) & (self.known.revision == model.identity)]
+            speed = measured(seen[seen.role == role]) or measured(seen)
+            written = lack * completion
+            yield {
+                **{"study": study, "role": role, "model": name, "needed": len(needed), "missing": lack},
+                **{"prompt": round(prompt), "completion": round(completion), "basis": basis},
+                "tokens": round(lack * (prompt + completion)),
+                "minutes": written / speed / 60 if speed else np.nan,
+                "GPU-hours": model.gpus * written / (model.tokens_per_second or np.nan) / 3600,
+                "cost": np.nan if price is None else lack * (prompt * price.input + completion * price.output) / 1e6,
+                "megabytes": written * BYTES_A_TOKEN / 1e6,
+            }
+
+
+def grid_bytes(lab: Profile) -> float:
+    """What every explorer read by every synthesizer takes on disk at the assumed lengths, whatever is there already."""
+    sets = len(expected_problems(lab)) * lab.n_sets
+    counts = {("explorer", e): sets * lab.n_paths for e in lab.explorers}
+    counts |= {("synthesizer", s): sets * lab.n_syntheses * len(lab.explorers) for s in lab.synthesizers}
+    tokens = (n * ASSUMED_SHARE[role] * lab.sampling_of(m, role).max_tokens for (role, m), n in counts.items())
+    return sum(tokens) * BYTES_A_TOKEN
+
+
+def measured(samples: pd.DataFrame) -> float | None:
+    """Tokens/s that stored samples of one model were written at, breaks left out; None where too few say so."""
+    gaps = np.diff(np.sort(samples.time.to_numpy()))
+    busy = gaps[gaps < PAUSE].sum()
+    return samples.completion_tokens.sum() / busy if busy > 1 else None
 
 
 def expected_problems(lab: Profile) -> pd.DataFrame:
@@ -93,36 +176,35 @@ def expected_problems(lab: Profile) -> pd.DataFrame:
         if not all(b.rows for b in lab.benchmarks):
             raise
     sizes = {b.name: min(b.rows, lab.n_problems or b.rows) for b in lab.benchmarks}
-    rows = [
-        {"benchmark": name, "problem_id": f"{name}-{i}?", "question": f"{name} {i}?"}
-        for name, n in sizes.items()
-        for i in range(n)
-    ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            {"benchmark": name, "problem_id": f"{name}-{i}?", "question": f"{name} {i}?", "answer": "?"}
+            for name, n in sizes.items()
+            for i in range(n)
+        ]
+    )
 
 
-def described(lab: Profile) -> str:
-    """The plan as text, with its sums."""
-    problems = expected_problems(lab)
-    table = plan(lab, problems)
-    n = (
-        f"{lab.n_sets} sets of N = {lab.n_paths}, {lab.n_syntheses} synthesis a set, "
-        f"{len(lab.explorers)} explorers x {len(lab.synthesizers)} synthesizers, symmetric pairs, and "
-        f"{lab.efficient[2]} by itself; "
-        "the other studies come on top"
-    )
-    hours, cost = (table[c].sum(min_count=len(table)) for c in ("GPU-hours", "cost"))
-    lacking = [
-        f"no {what} for a model in {where}"
-        for value, what, where in ((hours, "tokens_per_second", "the profile"), (cost, "price", lab.prices))
-        if pd.isna(value)
+def described(lab: Profile, knobs: dict | None = None) -> str:
+    """The plan as text: what is missing, by study and model, and its sums as far as they are known."""
+    table = plan(lab, knobs)
+    lines = [f"{study}: {reason}" for study, reason in table.attrs["left out"].items()]
+    if expected_problems(lab).problem_id.str.endswith("?").all():
+        lines.append("The problems are not here; the sizes of the benchmarks are those that the profile gives.")
+    lacking = table[table.missing > 0] if len(table) else table
+    needed = f"{table.needed.sum():,} samples of {table.study.nunique()} studies" if len(table) else "studies"
+    if not len(lacking):
+        return "\n".join([*lines, f"profile {lab.name}: nothing is missing; the {needed} are stored."])
+    units = {"minutes": "minutes on a machine like the store's", "GPU-hours": "GPU-hours", "cost": "cost"}
+    sums = [f"{lacking[c].sum():,.3g} {unit}" for c, unit in units.items() if lacking[c].notna().all()]
+    sums.append(f"{lacking.megabytes.sum():,.1f} MB on disk")
+    lines += [
+        f"{what} not known: no {lack} for {', '.join(dict.fromkeys(lacking.model[lacking[what].isna()]))}."
+        for what, lack in (("GPU-hours", "tokens_per_second in the profile"), ("cost", f"price in {lab.prices}"))
+        if lacking[what].isna().any() and not (what == "GPU-hours" and lacking.minutes.notna().all())
     ]
-    total = (
-        f"{table.missing.sum():,} of {table.needed.sum():,} generations are missing: "
-        f"about {table.tokens.sum():,} tokens, "
-        f"{hours:.4g} GPU-hours, cost {cost:.4g}, {table.megabytes.sum():,.1f} MB on disk."
-        + (f" (nan: {', '.join(lacking)}.)" if lacking else "")
-    )
-    if problems.problem_id.str.endswith("?").all():
-        n += "\nThe problems are not here; the sizes of the benchmarks are those that the profile gives."
-    return "\n".join([f"profile {lab.name}: {n}", table.to_string(index=False, float_format="%.4g"), total])
+    if (lacking.basis == "assumed").any():
+        lines.append("Where the basis is 'assumed', run a few problems first (`-p n_problems=2`): then it is measured.")
+    shown = lacking.dropna(axis=1, how="all").to_string(index=False, float_format="{:,.4g}".format, na_rep="")
+    total = f"{lacking.missing.sum():,} are missing: about {lacking.tokens.sum():,} tokens, {', '.join(sums)}."
+    return "\n".join([f"profile {lab.name}: {needed}", shown, *lines, total])

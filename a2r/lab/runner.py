@@ -194,6 +194,13 @@ def stale(study: str, profile: str = "nano", parameters: dict | None = None) -> 
     return trace.changed(stamp)
 
 
+def digests(files: list[Path]) -> dict[str, str]:
+    """Those of the files that are there."""
+    from a2r.results import trace
+
+    return {str(file): trace.digest(file) for file in sorted(files) if file.is_file()}
+
+
 def seconds(study: str, profile: str = "nano", parameters: dict | None = None) -> float | None:
     """How long the last run of a study took that went to its end; None if there was none."""
     stamp = _stamp(planned(study, profile, parameters)[2])

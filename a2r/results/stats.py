@@ -70,7 +70,7 @@ def interval(
     seed: int = 0,
 ) -> Interval:
     """Interval over problems for the mean of `values` (problems,), which lie within `bounds`; without bounds a
-    `bootstrap`.
+    `bootstrap`, or nan where not one value is known, as the cost of a model that has no price.
 
     Bayesian bootstrap (Rubin 1981) with half a problem at either bound. For right or wrong answers that is Jeffreys'
     interval (Brown, Cai & DasGupta 2001), for paired differences of them a Dirichlet posterior over the cells "only one
@@ -79,6 +79,8 @@ def interval(
     within the bounds (means over sets), and are not FEW, the two halves lie as far out as the farthest of them. Bounds
     are those of one problem: SHARE for scores, DIFFERENCE for a difference of two scores. ValueError for values beyond.
     """
+    if bounds is None and np.isnan(np.asarray(values, dtype=float)).all():
+        return Interval(np.nan, np.nan, np.nan, len(values))
     table = _columns(values)[:, 0]
     if bounds is None:
         return bootstrap(table, confidence=confidence, n_resamples=n_resamples, seed=seed)
@@ -138,6 +140,8 @@ def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, confidence: flo
     denominator itself does not, that is no interval: every number is nan and the reason is given in words, to be shown
     in its place.
     """
+    if any(np.isnan(np.asarray(column, dtype=float)).all() for column in (numerator, denominator)):
+        return Interval(np.nan, np.nan, np.nan, len(numerator)), "not known"
     table = _columns([numerator, denominator])
     n, (a, b) = len(table), table.mean(axis=0).tolist()
     (aa, ab), (_, bb) = np.cov(table.T) / n if n > 1 else np.full((2, 2), np.inf)

@@ -114,6 +114,8 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
         if isinstance(value, tuple):
             return text(value, "+.1f", 100) if column in points else text(value)
         if isinstance(value, float):
+            if isnan(value):
+                return ""  # not known
             return f"{value:.4f}" if column.startswith("p") else f"{value:.3g}"
         return str(value)
 

@@ -154,6 +154,8 @@ def scores(outcomes: pd.DataFrame, method: str, column: str = "correct", **at: s
     if rows.empty:
         raise LookupError(f"{method}{''.join(f' of {v}' for v in at.values() if isinstance(v, str) and v)}")
     wide = rows.pivot_table(index=KEYS, columns=["explorer", "synthesizer"], values=column, aggfunc="mean")
+    if column == "cost" and wide.isna().all().any():
+        raise LookupError(f"price for {' → '.join(filter(None, next(c for c in wide if wide[c].isna().all())))}")
     if wide.isna().any(axis=None):
         pair = next(c for c in wide if wide[c].isna().any())
         problem = wide.index[wide[pair].isna()][0][1]

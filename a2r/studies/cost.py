@@ -31,7 +31,7 @@ def turned(
 
     "A2R@k" of largest -> smallest and "Cons@k" of the largest, each with the k that comes nearest to that cost (at most
     the pool's paths); the synthesis by the smallest is taken to cost what it does at N. What `outcomes` has already is
-    left out.
+    left out, and all of it where a price is not known.
     """
     a2r = outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
     small, large = lab.by_size(a2r.explorer)[0], lab.by_size(a2r.synthesizer)[-1]
@@ -39,6 +39,8 @@ def turned(
     path = price(pools[large], prices).mean()
     size = int(pools[large].groupby("problem_id").size().min())
     back = a2r[(a2r.explorer == large) & (a2r.synthesizer == small)].cost.mean() - lab.n_paths * path
+    if np.isnan((pair - back) / path):
+        return outcomes.iloc[:0]
     k = min(size, max(1, round((pair - back) / path)))
     frames = [matched_votes(problems, pools[large], prices, pair)]
     at = lab.with_(n_paths=k, n_sets=max(1, min(lab.n_sets, size // k)))
@@ -109,7 +111,8 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
             theirs = single.groupby(keys)[["correct", "cost"]].mean().loc[ours.index]
             spare = theirs.cost.mean() - explored
             synthesis = ours.cost.mean() - explored
-            tokens = ours.synthesizer_completion.mean() + (spare - synthesis) * 1e6 / prices.output[synthesizer]
+            each = prices.output.get(synthesizer, np.nan) / 1e6
+            tokens = ours.synthesizer_completion.mean() + (spare - synthesis) / each
             rows.append(
                 {
                     **{"explorer": explorer, "synthesizer": synthesizer, "against": f"{model} {method}"},
@@ -117,8 +120,8 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
                     "p": stats.paired_test(ours.correct, theirs.correct),
                     "cost ratio": stats.ratio_interval(ours.cost, theirs.cost)[0],
                     "tokens per synthesis": ours.synthesizer_completion.mean(),
-                    "break-even tokens": tokens if tokens > 0 else "never",
-                    "break-even price": spare / synthesis if spare > 0 else "never",
+                    "break-even tokens": "never" if tokens <= 0 else tokens,  # nan where a price is not known
+                    "break-even price": "never" if spare <= 0 else spare / synthesis,
                     "n": len(ours),
                 }
             )
@@ -127,10 +130,10 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
 
 
 def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
-    """One row a method and pair for `cost_front`: label, family, correct and cost (of 1,000 problems) as Intervals,
-    front."""
+    """One row a method and pair whose price is known, for `cost_front`: label, family, correct and cost (of 1,000
+    problems) as Intervals, n, front."""
     rows = []
-    kept = outcomes[outcomes.method != f"Pass@{lab.n_paths}"]  # an oracle, nobody can buy it
+    kept = outcomes[(outcomes.method != f"Pass@{lab.n_paths}") & outcomes.cost.notna()]  # an oracle cannot be bought
     for (explorer, synthesizer, method), part in kept.groupby(["explorer", "synthesizer", "method"], sort=False):
         means = part.groupby(["benchmark", "problem_id"])[["correct", "cost"]].mean()
         single = f"{explorer} {method}"
@@ -143,7 +146,7 @@ def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
                 "n": len(means),
             }
         )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["label", "family", "correct", "cost", "n"])
     estimates = pd.DataFrame({c: [v.estimate for v in table[c]] for c in ("correct", "cost")})
     return table.assign(front=front(estimates))
 
