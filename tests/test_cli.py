@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakes import write_profile
 
-from a2r import cli, explore, profiles, synthesize
+from a2r import cli, explore, profiles
 from a2r.lab import planning, runner, sweeps
 from a2r.lab.runner import StudyFailed
 from a2r.results.study import KNOBS

@@ -1,5 +1,6 @@
 """The third table against numbers worked out by hand."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -7,11 +8,11 @@ import pandas as pd
 import pytest
 
 from a2r import UserError, collect, difficulty, grade, outcomes, read_prices
-from a2r.outcomes import STATES, rates
-from a2r.prices import flops, price
+from a2r.outcomes import STATES, matched_votes, rates
+from a2r.prices import flops, price, say_unpriced
 from a2r.results import figures, stats, tables
 from a2r.results.stats import Interval
-from a2r.studies import symmetric
+from a2r.studies import cost, symmetric
 
 PROBLEMS = pd.DataFrame(
     {
@@ -372,9 +373,36 @@ def test_price_tables_that_are_not_there(tmp_path, pool):
     (tmp_path / "prices.csv").write_text("model,input\nsmall,1\n")
     with pytest.raises(UserError, match="has no column 'cached_input'; it needs model, input"):
         read_prices(tmp_path / "prices.csv")
-    prices = read_prices(price_table(tmp_path, "other,1,,2,USD,x,2026"))
-    with pytest.raises(UserError, match="no row for small; add one, or set another table with 'prices'"):
-        price(pool, prices)
+
+
+def test_no_price_is_no_reason_to_fail(tmp_path, lab, pool, syntheses, caplog):
+    """Costs are blank, everything else is as with one, and one line says so."""
+    priced = read_prices(price_table(tmp_path, "small,1,,2,USD,x,2026", "large,1,,2,USD,x,2026"))
+    whole = outcomes(PROBLEMS, pool, priced, syntheses, n_paths=4, n_sets=2)
+    prices = priced.drop("large")
+    say_unpriced.cache_clear()
+    table = outcomes(PROBLEMS, pool, prices, syntheses, n_paths=4, n_sets=2)
+    outcomes(PROBLEMS, pool, prices, syntheses, n_paths=4, n_sets=2)
+    assert caplog.messages == [
+        "The price table has no row for large: its costs stay blank. Add one, or set another 'prices'."
+    ]
+    ours = table.method == "A2R@4"
+    assert table.cost[ours].isna().all() and table.cost[~ours].equals(whole.cost[~ours])
+    pd.testing.assert_frame_equal(table.drop(columns="cost"), whole.drop(columns="cost"))
+    spent = tables.shown(tables.spent(table)).set_index("method")["cost per 1,000"]
+    assert spent["A2R@4"] == "" and spent["Cons@4"]
+    assert price(pool, prices.drop("small")).isna().all()
+    sized = replace(
+        lab,
+        models=tuple(replace(m, name=n, parameters=1.0) for m, n in zip(lab.models, ("small", "large"), strict=True)),
+    )
+    points = cost.points(table, sized)
+    assert set(points.family) == {"Pass@1", "Cons"} and points.front.any()
+    assert len(cost.points(table.assign(cost=float("nan")), sized)) == 0
+    cost.cost_front(cost.points(table.assign(cost=float("nan")), sized), "USD")
+    blank = cost.efficiency(table, sized, prices)
+    assert blank["cost ratio"].map(lambda ratio: math.isnan(ratio.estimate)).all() and not (blank.n == 0).any()
+    assert matched_votes(PROBLEMS, pool, prices.drop("small"), 1.0).empty
 
 
 def test_flops(table, lab):

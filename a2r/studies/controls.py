@@ -198,7 +198,8 @@ def outcomes(
     nearest to A2R's, and, given the pool `at_synthesis_temperature`, "Pass@1 at T=..." and "Cons@N at T=..." of it.
     """
     n, explorer = lab.n_paths, "+".join(dict.fromkeys(pool.model))
-    paid = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(["problem_id", "set"]).cost.sum()
+    paid = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(["problem_id", "set"])
+    paid = paid.cost.sum(skipna=False)
     frames = []
     for kind, graded in kinds.items():
         at = pd.MultiIndex.from_frame(graded[["problem_id", "set"]])
