@@ -228,7 +228,7 @@ def test_the_plan_of_the_paper_needs_neither_models_nor_problems():
     assert {"symmetric", "grid", "cost", "diversity", "controls", "scaling"} <= set(table.study)
     assert "family" in table.attrs["left out"] and not [r for r in table.attrs["left out"].values() if "in part" in r]
     grid = table[table.study == "grid"].set_index(["role", "model"])
-    assert (grid.loc["explorer"].needed == 3 * 8).all() and (grid.loc["synthesizer"].needed == 3 * 2 * 4).all()
+    assert (grid.loc["explorer"].needed == 3 * 8).all() and (grid.loc["synthesizer"].needed >= 3 * 2 * 4).all()
     assert (table.basis == "assumed").all()
 
 
