@@ -19,21 +19,24 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from a2r import prompts
+from a2r.answers import answer_component
 from a2r.engines import Engine, Request, Sampling, open_engine
 from a2r.engines.local import TransformersEngine
-from a2r.training.nano.tasks import draw
+from a2r.training.nano import frame
+from a2r.training.nano.puzzles import draw
 
 
 def make_requests(role: str, problems: int, n: int, sampling: Sampling) -> list[Request]:
-    """`problems` requests of n samples; a synthesizer sees the worked solution four times as its references."""
+    """`problems` requests of n samples; a synthesizer sees four written paths as its references."""
     rng = random.Random(0)
     requests = []
     for i in range(problems):
-        problem = draw("dev", rng)
+        problem = draw("dev", rng, {"numbers": 1}, 4)
         if role == "explorer":
             messages = prompts.explorer_messages(problem.question)
         else:
-            messages = prompts.synthesizer_messages(problem.question, [problem.component] * 4)
+            shown = [answer_component(frame.path(problem, rng)) for _ in range(4)]
+            messages = prompts.synthesizer_messages(problem.question, shown)
         requests.append(
             Request(f"{role}-{i}", tuple(messages), sampling, tuple(range(n)), tuple(range(n * i, n * i + n)))
         )

@@ -14,12 +14,13 @@ import pytest
 from fakes import write_profile
 
 from a2r import explore, grade, load_problems, load_profile, synthesize
-from a2r.answers import equivalent, extract
+from a2r.answers import answer_component, equivalent, extract
 from a2r.engines import EngineError, Request, Sampling, open_engine, vllm
 from a2r.prompts import explorer_messages, synthesizer_messages
 from a2r.results import stats
 from a2r.store import Store
-from a2r.training.nano.tasks import draw
+from a2r.training.nano import frame
+from a2r.training.nano.puzzles import draw
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "data" / "models"
@@ -43,15 +44,14 @@ def ended():
 
 
 def requests(n: int, role: str, sampling: Sampling, samples: int = 1) -> list[Request]:
-    """Prompts of either role on development problems; a synthesizer is shown the worked solution and three with another
-    answer."""
+    """Prompts of either role on development problems; a synthesizer is shown four paths with slips."""
     rng, made = random.Random(f"vllm/{role}"), []
     for i in range(n):
-        problem = draw("dev", rng)
+        problem = draw("dev", rng, {"numbers": 1}, 4)
         if role == "explorer":
             messages = explorer_messages(problem.question)
         else:
-            shown = [problem.component.replace("=", f"={k}", k) for k in range(4)]
+            shown = [answer_component(frame.path(problem, rng, slips=0.1)) for _ in range(4)]
             messages = synthesizer_messages(problem.question, shown)
         seeds = tuple(rng.getrandbits(60) for _ in range(samples))
         made.append(Request(f"{role}-{i}", tuple(messages), sampling, tuple(range(samples)), seeds))
@@ -90,7 +90,7 @@ def test_samples_of_one_request_differ_are_as_often_right_and_share_their_prompt
     rng = random.Random("vllm/explorer")
     gold = []
     for _ in asked:
-        gold.append(draw("dev", rng).answer)
+        gold.append(draw("dev", rng, {"numbers": 1}, 4).answer)
         [rng.getrandbits(60) for _ in range(4)]
     right = {}
     for engine in ("transformers", "vllm"):

@@ -1,15 +1,18 @@
 """Training of the embedded family: it learns, it resumes where it stopped, and it teaches what it should."""
 
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 
-import pandas as pd
 import pytest
 import torch
-from test_nano_tasks import holds
 
 from a2r import answers
-from a2r.training.nano import model, tokenizer, train
-from a2r.training.nano.tasks import draw
+from a2r.prompts import CHOOSER, SYNTHESIZER, VERIFIER
+from a2r.training.nano import frame, model, puzzles, tokenizer, train
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +36,13 @@ def new(tok):
 
 def fitted(tok, folder, tokens=20_000, chunk=None):
     made = new(tok)
-    chunk = chunk or train.explorer_chunk(tok, "test")
+    chunk = chunk or train.chunks("explorer", tok, 0)
     return made, train.fit(made, tok, chunk, tokens, folder / "state.pt", 0, "test")
 
 
 def test_a_short_training_changes_the_weights_and_lowers_the_loss(tok, tmp_path):
     before = new(tok)
-    ids, labels = next(train.batches([train.explorer_example(draw("dev", random.Random(0)), tok)], tok, random.Random(0), 1024))
+    ids, labels = next(train.batches([train.explorer_example(tok, random.Random(0))], tok, random.Random(0), 1024))
     untrained = train.loss_of(before, ids, labels).item()
     after, state = fitted(tok, tmp_path)
     assert state["seen"] >= 20_000 and state["steps"] >= 5
@@ -51,7 +54,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tok, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
     whole, state = fitted(tok, tmp_path / "whole")
-    chunk, calls = train.explorer_chunk(tok, "test"), []
+    chunk, calls = train.chunks("explorer", tok, 0), []
 
     def failing(number):
         calls.append(number)
@@ -68,44 +71,55 @@ def test_an_interrupted_training_ends_with_the_same_weights(tok, tmp_path):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_only_completions_are_taught_and_of_facts_only_results(tok):
-    problem = draw("train", random.Random(3))
-    prompt, completion = train.explorer_example(problem, tok)
-    ids, labels = next(train.batches([(prompt, completion)], tok, random.Random(0), 1024))
-    assert tok.decode(ids[0]) == prompt + completion
-    assert tok.decode(labels[0][labels[0] != -100]) == completion
-    rows = train.facts_chunk(0)(0)
-    assert {bool(asked) for asked, _ in rows} == {True, False}, "equations alone, and repetitions"
-    facts = [row for row in rows if not row[0]][:4]
-    ids, labels = next(train.batches(facts, tok, random.Random(0), 1024))
-    taught = tok.decode(labels[0][labels[0] != -100])
-    assert taught in ["".join(e.split("=")[1] for e in text.split(",") if e) for _, text in facts]
+def taught(tok, example) -> str:
+    """What of an example is taught, gaps as "_"."""
+    ids, labels = next(train.batches([example], tok, random.Random(0), 4096))
+    assert tok.decode(ids[0]) == example[0] + example[1]
+    return "".join(
+        "_" if known == -100 else tok.decode([token]) for token, known in zip(ids[0], labels[0], strict=True)
+    )
 
 
-def test_a_repetition_puts_errors_right(tok):
+def test_completions_are_taught_and_of_facts_what_can_be_known(tok):
+    prompt, completion = train.explorer_example(tok, random.Random(3))
+    assert taught(tok, (prompt, completion)).lstrip("_") == completion
+    for line, known in (
+        ("047+005=052\n", ["=052\n"]),
+        ("a+c=192+240=432:888 no\n", ["=192+240=432:", " no\n"]),
+        ("c=583<900 yes,583 even no\n", ["=583", " yes,583 ", "no\n"]),
+    ):
+        assert [part for part in taught(tok, ("\n", line)).split("_") if part] == known
+
+
+def test_plain_equations_hold_and_many_are_short():
+    rng, short = random.Random(0), 0
+    for _ in range(300):
+        left, result = train.equation(rng).split("=")
+        a, b = left.replace("-", "+").split("+")
+        assert len(a) == len(b) == len(result) == 3
+        assert int(result) == (int(a) + int(b) if "+" in left else int(a) - int(b))
+        short += int(a) < 100 and int(b) < 100
+    assert 100 < short < 220
+
+
+def test_the_last_stage_teaches_every_role_on_sampled_and_on_written_references(tok, monkeypatch):
+    monkeypatch.setattr(train, "CHUNK", 600)
     rng = random.Random(0)
-    wrong = 0
-    for given, right in (train.repetition(rng) for _ in range(100)):
-        for a, b in zip(given.strip().split(","), right.strip().split(","), strict=True):
-            assert holds(b) and a.startswith(b.split("=")[0] + "=")
-            wrong += a != b
-    assert wrong > 20
-
-
-def test_lists_are_given_with_gaps_and_errors_and_put_right():
-    rng, copies, kept, wrong, total = random.Random(0), set(), 0, 0, 0
-    for _ in range(200):
-        given, told = train.lists(rng)
-        right = told.strip().split(",")
-        assert all(holds(e) for e in right) and 3 <= len(right) <= 8
-        lines = given.split("\n")[:-1]
-        copies.add(len(lines))
-        for line in lines:
-            entries = [e for e in line.split(",") if e]
-            kept, total = kept + len(entries), total + len(right)
-            wrong += sum(e not in right for e in entries)
-    assert copies == {1, 2, 3, 4}
-    assert 0.85 < kept / total < 0.95 and 0.2 < wrong / kept < 0.4
+    drawn = [puzzles.draw("train", rng, train.DOMAIN_SHARES) for _ in range(20)]
+    marked = [(p, [frame.path(p, rng) + "\nsampled" for _ in range(8)]) for p in drawn]
+    examples = train.chunks("both", tok, 0, marked)(0)
+    ends = {
+        form: form.rsplit("{references}", 1)[1].replace("{{", "{").replace("}}", "}")
+        for form in (SYNTHESIZER, CHOOSER, VERIFIER)
+    }
+    counts = {form: sum(end in prompt for prompt, _ in examples) for form, end in ends.items()}
+    assert counts[SYNTHESIZER] > 300 and counts[CHOOSER] > 15 and counts[VERIFIER] > 15
+    assert sum("sampled" in prompt for prompt, _ in examples) > 100
+    questions = {p.question: p for p in drawn}
+    for prompt, completion in examples:
+        puzzle = next((p for question, p in questions.items() if question in prompt), None)
+        if puzzle and ends[SYNTHESIZER] in prompt and "yes\n</think>" in completion:
+            assert answers.equivalent(puzzle.answer, answers.extract(completion.removesuffix(train.END)))
 
 
 def test_a_number_s_embedding_is_the_sum_of_its_digits_and_the_finished_model_computes_the_same(tok):
@@ -114,28 +128,42 @@ def test_a_number_s_embedding_is_the_sum_of_its_digits_and_the_finished_model_co
     at = {n: matrix[tok.convert_tokens_to_ids(n)] for n in ("000", "300", "040", "005", "345", "340")}
     torch.testing.assert_close(at["345"] - at["340"], at["005"] - at["000"])
     torch.testing.assert_close(at["345"] + 2 * at["000"], at["300"] + at["040"] + at["005"])
-    ids = torch.tensor([tok("347*6=082").input_ids])
+    ids = torch.tensor([tok("347+100=447").input_ids])
     hidden = made.model(ids).last_hidden_state
     finished = model.plain(made).float()
     torch.testing.assert_close(finished(ids).logits, hidden @ matrix.T, rtol=1e-2, atol=2e-3)  # float16 in between
     assert "parametrizations" not in str(finished.state_dict().keys())
 
 
-def test_synthesizer_examples_show_sampled_references_and_teach_the_worked_solution(tok):
-    rng = random.Random(0)
-    problems = [draw("train", rng) for _ in range(8)]
-    references = pd.DataFrame([vars(p) for p in problems]).assign(paths=[[f"wrong\n\\boxed{{{k}}}" for k in range(4)]] * 8)
-    examples = train.both_chunk(tok, 0, references)(0)
-    synthesizer = [(p, c) for p, c in examples if "Reference 1:" in p]
-    assert 0 < len(synthesizer) < len(examples)
-    by_question = {p.question: p for p in problems}
-    for prompt, completion in synthesizer:
-        problem = next(p for q, p in by_question.items() if q in prompt)
-        assert answers.extract(completion) == answers.canonical(problem.answer).zfill(3)
-        assert "wrong" in prompt and "wrong" not in completion
-
-
 def test_muon_orthogonalises():
     made = model.orthogonalise(torch.randn(2, 48, 96, generator=torch.Generator().manual_seed(0)), steps=5)
     values = torch.linalg.svdvals(made)
     assert values.min() > 0.5 and values.max() < 1.5
+
+
+def test_workers_end_with_the_run_that_started_them(tmp_path):
+    """Killed without a chance to tidy up, a training leaves no worker behind."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import os, subprocess, sys, time\n"
+        "from a2r.training.nano.family import end_with\n"
+        "if len(sys.argv) > 1:\n"
+        "    end_with(int(sys.argv[1]))\n"
+        "    time.sleep(120)\n"
+        "worker = subprocess.Popen([sys.executable, __file__, str(os.getpid())])\n"
+        "print(worker.pid, flush=True)\n"
+        "time.sleep(120)\n"
+    )
+    run = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    worker = int(run.stdout.readline())
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    for _ in range(600):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(worker, signal.SIGKILL)
+        pytest.fail("the worker went on")

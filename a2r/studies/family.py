@@ -4,8 +4,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from a2r.results import stats
+from a2r.results import stats, tables
 from a2r.results.figures import captioned, looks, panels
+
+
+def domains(outcomes: pd.DataFrame, problems: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
+    """Every model on every benchmark, with what naming a candidate at random would score there (`chance`)."""
+    table = tables.by_benchmark(outcomes, n_paths)
+    table.insert(1, "chance", table.benchmark.map(problems.groupby("benchmark").chance.mean()))
+    return table
 
 
 def contexts(

@@ -8,7 +8,7 @@ from a2r.training.nano.tokenizer import NUMBERS
 
 # One dial: the hidden width. Depth is fixed; two query heads of 32 per 32 units of width share one key
 # and value head (Qwen3-0.6B has the same ratios), the MLP is three times the width.
-FAMILY = {"nano-32": 32, "nano-48": 48, "nano-64": 64, "nano-96": 96, "nano-128": 128}
+FAMILY = {"nano-16": 16, "nano-32": 32, "nano-48": 48, "nano-64": 64, "nano-128": 128}
 LAYERS = 4
 
 

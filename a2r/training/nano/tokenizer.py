@@ -14,9 +14,11 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from a2r import prompts
-from a2r.training.nano.tasks import DOMAINS, LEVELS, generate
+from a2r.training.nano import frame
+from a2r.training.nano.puzzles import LEVELS, generate
 
-PIECE = r"\\boxed\{|\([a-i]\) |[A-Za-z]+ ?|1000|\d{3}|\d|\.?\n+|[^\sA-Za-z\d] ?|\s"
+# A verdict, a word with the space after it (not before a verdict), a letter with the space before it, a number.
+PIECE = r"\\boxed\{| ?\([a-l]\) | (?:yes|no)\b|[A-Za-z]+(?: (?!(?:yes|no)\b))?|\d{3}|\d|\.?\n+|[^\sA-Za-z\d] ?|\s"
 NUMBERS = [f"{n:03d}" for n in range(1000)]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MARKS = ["<think>", "</think>"]
@@ -38,8 +40,9 @@ CHAT_TEMPLATE = """\
 
 
 def phrases() -> list[str]:
-    """The fixed sentences of the two prompts, longest first; each becomes one token."""
-    fixed = [*re.split(r"\{question\}|\{references\}", prompts.SYNTHESIZER), "\n\n" + prompts.INSTRUCTION]
+    """The fixed sentences of the prompts, longest first; each becomes one token."""
+    forms = (prompts.EXPLORER, prompts.SYNTHESIZER, prompts.CHOOSER, prompts.VERIFIER)
+    fixed = [part for form in forms for part in re.split(r"\{question\}|\{references\}", form)]
     return sorted({part.replace("{{", "{").replace("}}", "}") for part in fixed if part.strip()}, key=len, reverse=True)
 
 
@@ -47,11 +50,11 @@ def build(samples: int = 2000) -> PreTrainedTokenizerFast:
     """Build the family's tokenizer; the vocabulary is what `samples` training problems per level contain."""
     rng = random.Random(0)
     words: set[str] = {*NUMBERS, "user", "assistant", "system", "Reference ", "\n\n"}
-    for domain in DOMAINS:
-        for level in LEVELS[domain]:
-            for _ in range(samples // len(LEVELS[domain])):
+    for domain, levels in LEVELS.items():
+        for level in levels:
+            for _ in range(samples // len(levels)):
                 p = generate(domain, level, "train", rng)
-                words |= set(re.findall(PIECE, "\n".join([p.question, p.thinking, p.component])))
+                words |= set(re.findall(PIECE, f"{p.question}\n{frame.path(p, rng)}\n"))
     bytelevel = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     whole = sorted("".join(piece for piece, _ in bytelevel.pre_tokenize_str(word)) for word in words if len(word) > 1)
@@ -62,7 +65,10 @@ def build(samples: int = 2000) -> PreTrainedTokenizerFast:
     tokenizer.add_special_tokens([AddedToken(t, special=True) for t in SPECIAL])
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in MARKS + phrases()])
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
     )
     fast.chat_template = CHAT_TEMPLATE
     fast.model_max_length = 4096
