@@ -115,7 +115,7 @@ def test_a_trained_synthesizer_is_saved_loaded_and_not_trained_twice(nano, tmp_p
     with pytest.raises(UserError, match="holds a model of another recipe; remove it, or give another folder"):
         rl.train_synthesizer(nano, replace(recipe, steps=2), tmp_path / "made")
     assert "GRPO" in (tmp_path / "made" / "README.md").read_text()
-    made = replace(nano.model("nano-64-rl"), name="made", path=str(tmp_path / "made"))
+    made = replace(nano.model("nano-48-rl"), name="made", path=str(tmp_path / "made"))
     lab = replace(nano, models=(*nano.models, made))
     problems = read(nano.benchmarks[0]).iloc[:2]
     assert len(grade(explore(lab, "made", problems, 2), problems)) == 4
@@ -130,9 +130,9 @@ def test_the_command_trains_and_leaves_a_profile_that_has_the_model(store, tmp_p
     assert "no training problem is a reported one" in capsys.readouterr().out
     assert main([*command, "-p", "steps=1", "--out", str(tmp_path / "made")]) == 0
     said = capsys.readouterr().out
-    assert "nano-64-rl: 1 steps" in said
-    lab = load_profile(said.split("profile with it in place of data/models/nano-64-rl: ")[1].strip())
-    assert lab.model("nano-64-rl").path == str(tmp_path / "made") and lab.trained == {"nano-64-rl": "nano-64"}
+    assert "nano-48-rl: 1 steps" in said
+    lab = load_profile(said.split("profile with it in place of data/models/nano-48-rl: ")[1].strip())
+    assert lab.model("nano-48-rl").path == str(tmp_path / "made") and lab.trained == {"nano-48-rl": "nano-48"}
     assert main([*command, "-p", "steps=none"]) == 2
     assert "steps is 'none'; it has to be a whole number" in capsys.readouterr().err
 
@@ -154,9 +154,8 @@ def test_a_reported_problem_among_the_training_problems_is_refused(nano, tmp_pat
         problem_id="mine", question=reported.question.iloc[7].replace(". ", ".  ").upper()
     )
     mine = pd.concat([read(Benchmark(**nano.rl["problems"])).iloc[:3], leaked])
-    with pytest.raises(
-        UserError, match=r"training problem 'mine' is problem 'math-.*' of nano-math, which is reported; take it out"
-    ):
+    said = r"training problem 'mine' is problem 'numbers-.*' of nano-numbers, which is reported; take it out"
+    with pytest.raises(UserError, match=said):
         rl.refuse_leaks(mine, nano)
     mine[["problem_id", "question", "answer"]].to_json(tmp_path / "mine.jsonl", orient="records", lines=True)
     recipe = rl.of(nano, **SMALL, problems={"name": "mine", "path": str(tmp_path / "mine.jsonl")})
@@ -165,7 +164,7 @@ def test_a_reported_problem_among_the_training_problems_is_refused(nano, tmp_pat
 
 
 def test_the_shipped_training_problems_are_none_of_the_reported_ones(nano):
-    assert {b.name for b in nano.reported} == {"nano-math", "nano-code", "nano-logic"}
+    assert {b.name for b in nano.reported} == {"nano-numbers", "nano-code", "nano-logic"}
     for study in (None, "stability"):
         rl.refuse_leaks(read(Benchmark(**load_profile("nano", study).rl["problems"])), nano)
 
@@ -312,10 +311,10 @@ def test_the_ablations_table_and_figure_have_every_arm(tmp_path):
 
 def test_the_ablation_is_of_the_profiles_own_synthesizer(tmp_path):
     lab, record = load_profile("nano", "stability"), ablation()[0]
-    for name in ("nano-64-rl", "another"):
+    for name in ("nano-48-rl", "another"):
         record["recipe"]["name"] = name
         (tmp_path / f"updates=1_of={name}.json").write_text(json.dumps(record))
-    assert [r["recipe"]["name"] for r in stability.stored(lab, tmp_path)] == ["nano-64-rl"]
+    assert [r["recipe"]["name"] for r in stability.stored(lab, tmp_path)] == ["nano-48-rl"]
     with pytest.raises(UserError, match="holds no training of Qwen3-8B-RL for the ablation; run `a2r run stability"):
         stability.stored(load_profile("paper-rl", "stability"))
 
@@ -345,7 +344,7 @@ def after(shift):
             "correct": float(i < right),
         }
         for e in ("e", "f")
-        for s, right in (("nano-64", 20), ("nano-64-rl", 20 + shift))
+        for s, right in (("nano-48", 20), ("nano-48-rl", 20 + shift))
         for i in range(40)
     ]
     return pd.DataFrame(rows)
@@ -355,7 +354,7 @@ def after(shift):
 def test_claim_four_compares_the_rl_synthesizer_with_its_base(nano, shift, verdict):
     card = claims.scorecard({"rl": after(shift)}, nano).set_index("id")
     assert card.loc["C4", "verdict"] == verdict and card.loc["C4", "value"].estimate == pytest.approx(shift / 40)
-    table = before_after(after(shift), "nano-64", "nano-64-rl").set_index("explorer")
+    table = before_after(after(shift), "nano-48", "nano-48-rl").set_index("explorer")
     assert table.loc["mean of all", "difference"].estimate == pytest.approx(shift / 40) and list(table.index) == [
         "e",
         "f",
