@@ -330,8 +330,12 @@ def test_saved_tables(tmp_path, table):
 
 def test_what_has_no_interval_shows_none():
     nan = float("nan")
-    frame = pd.DataFrame({"cost": [Interval(0.5, nan, nan, 1)], "gain": [Interval(nan, nan, nan, 1)]})
-    assert tables.shown(frame).iloc[0].tolist() == ["0.50", "–"]
+    frame = pd.DataFrame({"cost": [Interval(0.5, nan, nan, 1)], "gain": [Interval(nan, nan, nan, 1)], "p": [nan]})
+    assert tables.shown(frame).iloc[0].tolist() == ["0.50", "–", ""]
+    assert tables.shown(pd.DataFrame({"p": [3e-9, 0.0001], "power": [0.5, 1.0]})).to_numpy().tolist() == [
+        ["3e-09", "0.5"],
+        ["0.0001", "1"],
+    ]
 
 
 def test_shown_in_points_and_with_intervals():

@@ -116,7 +116,9 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
         if isinstance(value, float):
             if isnan(value):
                 return ""  # not known
-            return f"{value:.4f}" if column.startswith("p") else f"{value:.3g}"
+            if column in ("p", "p_holm"):
+                return f"{value:.0e}" if value < 0.0001 else f"{value:.4f}"
+            return f"{value:.3g}"
         return str(value)
 
     return pd.DataFrame({c: [cell(v, c) for v in table[c]] for c in table})
