@@ -319,7 +319,7 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
     if "extends" not in raw:
         return raw
     base = str(raw.pop("extends"))
-    if base not in available() or base in heirs:
+    if not (PROFILES / f"{base}.yaml").exists() or base in heirs:
         wrong = "extends itself" if base in heirs else "does not exist"
         raise UserError(f"profile {path} extends '{base}', which {wrong}; choose {', '.join(available())}.")
     parent = _read(PROFILES / f"{base}.yaml", (*heirs, base))
