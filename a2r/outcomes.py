@@ -197,7 +197,8 @@ def played(
     score is paid for the whole set.
     """
     own = {name: Score(pool[f"logprob_{name}"]) for name in ("mean", "tail", "lowest")}
-    heard = pool.answer.notna()
+    sets = cut_sets(pool.assign(cost=price(pool, prices)), n_paths, n_sets)
+    heard = sets.index[sets.answer.notna()]
     scores = {name: s for name, s in {**own, **(scores or {})}.items() if s.values[heard].notna().all()}
     asked = {name: _bills(frame, prices, "mean") for name, frame in (syntheses or {}).items()}
     right = {
@@ -206,7 +207,6 @@ def played(
     told = {name: _bills(s.spent, prices) for name, s in scores.items() if s.spent is not None}
     there = {name: m for name, m in methods.items() if {*m.needs} <= scores.keys() and {*m.asks} <= asked.keys()}
     gold, explorer = problems.set_index("problem_id").answer, "+".join(dict.fromkeys(pool.model))
-    sets = cut_sets(pool.assign(cost=price(pool, prices)), n_paths, n_sets)
     rows = []
     for (benchmark, problem_id, number), paths in sets.groupby(["benchmark", "problem_id", "set"], sort=False):
         said, verdicts = paths.answer.tolist(), paths.correct.tolist()

@@ -1,8 +1,7 @@
 """Money and FLOPs of samples, from a dated price table (data/prices.csv).
 
 Columns of the table: model, input, cached_input, output (per million tokens; an empty cached_input is charged as
-input; where both input and output are empty the model's costs are nan), currency, source, date. Every token that was
-spent counts, those of failed and truncated samples too.
+input), currency, source, date. Every token that was spent counts, those of failed and truncated samples too.
 """
 
 import logging
@@ -31,9 +30,8 @@ def read_prices(path: str | Path) -> pd.DataFrame:
         raise UserError(
             f"the price table {path} prices {prices.model[prices.model.duplicated()].iloc[0]} twice; keep one row."
         )
-    unknown = prices.input.isna() & prices.output.isna()  # both left out: what the model costs is not known
     for column in ("input", "output"):
-        if len(bad := prices[pd.to_numeric(prices[column], errors="coerce").isna() & ~unknown]):
+        if len(bad := prices[pd.to_numeric(prices[column], errors="coerce").isna()]):
             raise UserError(
                 f"the price table {path} has no number under '{column}' for {bad.model.iloc[0]}; "
                 "fill it in (0 if it is free)."

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from a2r import prompts
+from a2r import pipeline, prompts
 from a2r.answers import answer_component
 from a2r.errors import UserError
-from a2r.pipeline import Ask, ask, cut_sets, derive_seed
+from a2r.pipeline import Ask, cut_sets, derive_seed
 from a2r.profiles import Profile
 
 
@@ -92,7 +92,7 @@ def play(
                 before[problem_id, place, model, shown] += count
                 told, indices = tuple(json.loads(shown)), range(first, first + count)
                 asks.append(Ask(problem.benchmark, problem_id, told, indices, place, explorer, f"{name} {number}"))
-        samples = ask(lab, model, "synthesizer", asks).assign(round=number)
+        samples = pipeline.ask(lab, model, "synthesizer", asks).assign(round=number)
         made.append(samples)
         texts = samples.groupby(["problem_id", "set"], sort=False).text
         population = {key: [answer_component(text) for text in some] for key, some in texts}

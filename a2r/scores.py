@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from a2r import prompts
+from a2r import pipeline, prompts
 from a2r.answers import answer_component, canonical, extract
 from a2r.outcomes import Score
-from a2r.pipeline import Ask, ask, cut_sets, derive_seed
+from a2r.pipeline import Ask, cut_sets, derive_seed
 from a2r.profiles import Profile
 
 YES = {"yes", "true", "right", "correct"}
@@ -44,7 +44,7 @@ def likelihood(
         )
         for path, number in zip(paths.itertuples(), paths["set"], strict=True)
     ]
-    spent = ask(lab, model, "scorer", asks)
+    spent = pipeline.ask(lab, model, "scorer", asks)
     return Score(pd.Series(spent.logprob_mean.to_numpy(), index=paths.index).reindex(pool.index), spent)
 
 
@@ -70,7 +70,7 @@ def chosen(
             problem.question, _components(paths.iloc[order]), None, lab.prompt(form)
         )
         asks.append(_ask(problem, number, paths, messages, form))
-    spent = ask(lab, model, "synthesizer", asks)
+    spent = pipeline.ask(lab, model, "synthesizer", asks)
     values = pd.Series(0.0, index=[label for order in orders for label in order])
     for order, text in zip(orders, spent.text, strict=True):
         if 0 < (place := _number(text)) <= len(order):
@@ -93,7 +93,7 @@ def verified(
             before[problem.problem_id, number, component] += 1
             asks.append(_ask(problem, number, paths, messages, "verifier", range(first, first + draws)))
             labels += [label] * draws
-    spent = ask(lab, model, "synthesizer", asks)
+    spent = pipeline.ask(lab, model, "synthesizer", asks)
     accepted = pd.Series(
         [canonical(extract(text) or "").casefold() in YES for text in spent.text], index=labels, dtype=float
     )
@@ -128,7 +128,8 @@ def wins(
         asks, shown, matches = [], [], []
         for problem, number, paths, alive, points in fields:
             components = dict(zip(paths.index, _components(paths), strict=True))
-            keys = {label: canonical(str(a)) if a is not None and a == a else "" for label, a in paths.answer.items()}
+            answers = paths.answer.where(paths.answer.notna(), paths.index.to_series().astype(str).radd("no answer "))
+            keys = answers.astype(str).map(canonical)
             line = sorted(alive, key=lambda label: -points[label]) if swiss else list(alive)
             pairs = list(zip(line[::2], line[1::2], strict=False)) if not swiss or len(stages) < swiss else []
             matches.append(pairs)
@@ -140,7 +141,7 @@ def wins(
                 shown.append((one, two))
         if not any(matches):
             break
-        made = ask(lab, model, "synthesizer", asks)
+        made = pipeline.ask(lab, model, "synthesizer", asks)
         picks = [
             pair[n - 1] if (n := _number(text)) in (1, 2) else pd.NA
             for pair, text in zip(shown, made.text, strict=True)

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -75,6 +76,44 @@ class FakeEngine:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Scripted(FakeEngine):
+    """Writes as FakeEngine does; asked to choose or to judge it answers what `says(question, references, index)` says.
+
+    Of a text to be scored it finds each number's mean to be its length.
+    """
+
+    def __init__(self, says: Callable[[str, list[str], int], str] = lambda *_: "1"):
+        super().__init__()
+        self.says = says
+
+    def sample(self, request: Request, index: int, seed: int):
+        made, content = super().sample(request, index, seed), request.messages[0]["content"]
+        if "Put its number" not in content and "Put yes or no" not in content:
+            return made
+        references = re.findall(r"Reference \d+:\n(?:.*\n)?\\boxed\{(\d+)\}", content)
+        return replace(made, text=f"<think>\n</think>\n\n\\boxed{{{self.says(content, references, index)}}}")
+
+    def score(self, requests):
+        self.requests += (requests := list(requests))
+        for request in requests:
+            made, n = super().sample(request, request.indices[0], request.seeds[0]), float(len(request.scored))
+            tokens = {"prompt_tokens": 100, "cached_tokens": 0, "completion_tokens": 0}
+            yield replace(made, text="", logprobs=LogProbs(-n, -2 * n, -3 * n), **tokens)
+
+
+def gold(question: str) -> str:
+    a, b = map(int, re.search(r"What is (\d+) \+ (\d+)\?", question).groups())
+    return str(a + b)
+
+
+def knowing(question: str, references: list[str], index: int) -> str:
+    """Names the first right reference; of a single one says whether it is right."""
+    right = [reference == gold(question) for reference in references]
+    if "Is it right?" in question:
+        return "yes" if right[0] else "no"
+    return str(right.index(True) + 1) if any(right) else "0"
 
 
 def write_profile(folder: Path, **changes) -> Path:

@@ -1,58 +1,14 @@
 """What models are asked about paths, against a model that answers by a script."""
 
-import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from fakes import FakeEngine, write_profile
+from fakes import Scripted, knowing, write_profile
 
 from a2r import explore, grade, load_problems, load_profile, read_prices
-from a2r.engines import LogProbs, Request
 from a2r.methods import named
 from a2r.outcomes import played
 from a2r.scores import chosen, likelihood, verified, wins
-
-
-class Scripted(FakeEngine):
-    """Paths as FakeEngine has them; to prompts with references it answers what `says(question, references, index)`
-    puts into its box.
-
-    Of a text to be scored it finds each number's mean to be its length.
-    """
-
-    def __init__(self, says: Callable[[str, list[str], int], str] = lambda *_: "1"):
-        super().__init__()
-        self.says = says
-
-    def sample(self, request: Request, index: int, seed: int):
-        made, content = super().sample(request, index, seed), request.messages[0]["content"]
-        references = re.findall(r"Reference \d+:\n(?:.*\n)?\\boxed\{(\d+)\}", content)
-        return (
-            replace(made, text=f"<think>\n</think>\n\n\\boxed{{{self.says(content, references, index)}}}")
-            if references
-            else made
-        )
-
-    def score(self, requests):
-        self.requests += (requests := list(requests))
-        for request in requests:
-            made, n = super().sample(request, request.indices[0], request.seeds[0]), float(len(request.scored))
-            tokens = {"prompt_tokens": 100, "cached_tokens": 0, "completion_tokens": 0}
-            yield replace(made, text="", logprobs=LogProbs(-n, -2 * n, -3 * n), **tokens)
-
-
-def gold(question: str) -> str:
-    a, b = map(int, re.search(r"What is (\d+) \+ (\d+)\?", question).groups())
-    return str(a + b)
-
-
-def knowing(question: str, references: list[str], index: int) -> str:
-    """Names the first right reference; of a single one says whether it is right."""
-    right = [reference == gold(question) for reference in references]
-    if "Is it right?" in question:
-        return "yes" if right[0] else "no"
-    return str(right.index(True) + 1) if any(right) else "0"
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ import yaml
 from a2r.answers import canonical
 from a2r.errors import UserError
 from a2r.pipeline import Ask, explorer_asks, prepare
-from a2r.prices import COLUMNS
 from a2r.profiles import IMPORTED, PROFILES, ROOT, Profile, load_profile, raw_profile
 from a2r.store import Store
 
@@ -265,14 +264,10 @@ def bring(files: list[Path], format: str, profile: str, name: str, model: str | 
 
 
 def _profile(problems: pd.DataFrame, counts: pd.DataFrame, profile: str, base: Profile, name: str) -> Profile:
-    """Write the benchmark, the price table and the profile of `bring`, and load it."""
+    """Write the benchmark and the profile of `bring`, and load it. What no price table prices has no cost."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     columns = ["problem_id", "question", "answer"]
     problems[columns].to_json(FOLDER / f"{name}.jsonl", orient="records", lines=True, force_ascii=False)
-    prices = pd.read_csv(ROOT / base.prices, comment="#")
-    unpriced = [m for m in counts.index if m not in set(prices.model)]
-    added = pd.DataFrame([{"model": m, "source": "imported, price not known"} for m in unpriced], columns=COLUMNS)
-    pd.concat([prices, added]).to_csv(FOLDER / f"{name}-prices.csv", index=False)
     theirs = [{"name": m, "path": f"{IMPORTED}{name}:{m.replace('/', '--')}"} for m in counts.index]
     fewest = int(counts.to_numpy().min())
     n_paths = min(base.n_paths, fewest)
@@ -285,7 +280,7 @@ def _profile(problems: pd.DataFrame, counts: pd.DataFrame, profile: str, base: P
         "symmetric": list(base.symmetric),
         "synthesizers": list(base.synthesizers),
         "efficient": [theirs[0]["name"], *base.efficient[1:]],
-        "prices": str(where / f"{name}-prices.csv"),
+        "prices": str(ROOT / base.prices),
         "n_paths": n_paths,
         "n_sets": fewest // n_paths,
         "n_problems": None,

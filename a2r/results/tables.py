@@ -107,6 +107,15 @@ def text(value: Interval, form: str = ".2f", scale: float = 1) -> str:
     return "–" if isnan(value.estimate) else e if isnan(value.low) else f"{e} [{low}, {high}]"
 
 
+def front(points: pd.DataFrame, cost: str = "cost", value: str = "correct") -> pd.Series:
+    """Whether each row is on the non-dominated front: no other is at least as good and as cheap, and better in one of
+    the two."""
+    c, v = points[cost].to_numpy(), points[value].to_numpy()
+    no_worse = (v[:, None] >= v) & (c[:, None] <= c)
+    better = (v[:, None] > v) | (c[:, None] < c)
+    return pd.Series(~(no_worse & better).any(axis=0), index=points.index)
+
+
 def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFrame:
     """The table as text: intervals as "0.61 [0.57, 0.65]", gains in percentage points, p-values short."""
 

@@ -12,15 +12,7 @@ from a2r.prices import flops, price
 from a2r.profiles import Profile
 from a2r.results import stats
 from a2r.results.figures import DARK, bars, captioned, colour, counted, log_ticks, narrow, panels, said, small
-
-
-def front(points: pd.DataFrame, cost: str = "cost", value: str = "correct") -> pd.Series:
-    """Whether each row is on the non-dominated front: no other is at least as good and as cheap, and better in one of
-    the two."""
-    c, v = points[cost].to_numpy(), points[value].to_numpy()
-    no_worse = (v[:, None] >= v) & (c[:, None] <= c)
-    better = (v[:, None] > v) | (c[:, None] < c)
-    return pd.Series(~(no_worse & better).any(axis=0), index=points.index)
+from a2r.results.tables import front
 
 
 def turned(

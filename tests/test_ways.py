@@ -1,0 +1,156 @@
+"""The study of ways over a scripted model: what is sampled, what it costs, and what its tables say."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import Scripted, knowing
+
+from a2r import figures, read_prices, stats
+from a2r.prices import price
+from a2r.studies import ways
+
+SMALL = {"n_pool": 16, "n_population": 8, "n_references": 3, "n_rounds": 2}
+
+
+@pytest.fixture
+def played(lab, problems, use):
+    """The study with all forms; models a (explorer, synthesizer) and b (large); judges know the answer."""
+    use(Scripted(knowing))
+    lab = lab.with_(n_sets=1)
+    return ways.run(lab, problems, ways.roles(lab), read_prices(lab.prices), **SMALL)
+
+
+def cost(played, method: str) -> float:
+    return played.outcomes[played.outcomes.method == method].groupby("problem_id").cost.mean().mean()
+
+
+def test_every_family_is_there_and_a_second_run_samples_nothing(lab, problems, played, use):
+    names = set(played.outcomes.method)
+    assert set(played.outcomes.family) == set(ways.FAMILIES)
+    assert {"Cons@1", "Cons@16", "Adaptive@16", "Early stop@16", "Gate@4", "Route@4", "A2R@4", "A2R@4 by b"} <= names
+    assert {"RSA@8", "RSA@8, round 1", "PaCoRe@8", "Debate@4", "Mixture-of-Agents@4", "Refinement@1"} <= names
+    assert {"Best by chosen@4", "Best by chosen@4 by b", "Vote by likelihood@4 by b", "Best by wins@4"} <= names
+    assert played.outcomes.groupby("method").problem_id.nunique().eq(3).all()
+    engine = use(Scripted(knowing))
+    again = ways.run(lab.with_(n_sets=1), problems, ways.roles(lab), read_prices(lab.prices), **SMALL)
+    assert engine.opened == 0 and again.outcomes.equals(played.outcomes)
+
+
+def test_a_schedule_costs_its_paths_and_all_its_rounds(lab, played):
+    prices, samples = read_prices(lab.prices), played.rounds["RSA@8"]
+    paths = played.pool[played.pool["index"] < 8]
+    for number, name in ((1, "RSA@8, round 1"), (2, "RSA@8")):
+        spent = price(paths, prices).sum() + price(samples[samples["round"] <= number], prices).sum()
+        assert cost(played, name) == pytest.approx(spent / 3)
+    row = played.outcomes[played.outcomes.method == "RSA@8"].iloc[0]
+    mine = samples[samples.problem_id == row.problem_id].groupby("round").seconds.max().sum()
+    assert row.seconds == pytest.approx(paths[paths.problem_id == row.problem_id].seconds.max() + mine)
+
+
+def test_the_vote_beside_a_method_costs_the_same(played):
+    table = ways.matched(played.outcomes).set_index("method")
+    most = cost(played, "Cons@16")
+    for method, row in table.iterrows():
+        assert row["cost ratio"] == pytest.approx(min(1, most / cost(played, method))), method
+    wide = stats.per_problem(played.outcomes)
+    chosen = table.loc["Best by chosen@4"]
+    low, high = cost(played, "Cons@4"), cost(played, "Cons@6")
+    share = (cost(played, "Best by chosen@4") - low) / (high - low)
+    assert 0 < share < 1 and chosen["paths of the vote"] == pytest.approx(4 + 2 * share)
+    vote = (1 - share) * wide["Cons@4"] + share * wide["Cons@6"]
+    assert chosen.difference.estimate == pytest.approx((wide["Best by chosen@4"] - vote).mean())
+    assert (table.p_holm >= table.p).all() and not table.index.str.startswith("Oracle").any()
+
+
+def test_rounds_start_from_the_paths_and_are_held_against_their_ceiling(problems, played):
+    table = ways.by_round(problems, played).set_index(["schedule", "round"])
+    first = played.pool[played.pool["index"] < 8]
+    start = table.loc[("RSA@8", 0)]
+    assert start["one output"].estimate == pytest.approx(first.correct.mean()) and start.outputs == 8
+    assert start["Pass@m"].estimate == pytest.approx(first.groupby("problem_id").correct.any().mean())
+    kinds = first.groupby("problem_id").answer.nunique().mean()
+    assert start.answers.estimate == pytest.approx(kinds)
+    last = table.loc[("RSA@8", 2)]
+    gap = last["one output"].estimate - start["Pass@m"].estimate
+    assert last["below ceiling"].estimate == pytest.approx(gap)
+    assert "A2R@4" not in table.index.get_level_values(0), "one round is no schedule of rounds"
+
+
+def test_a_gate_that_nobody_passes_is_a2r(lab, problems, played):
+    table = ways.gates(problems, played, read_prices(lab.prices), lab.with_(n_sets=1))
+    votes = played.pool[played.pool["index"] < 4].groupby("problem_id").answer.agg(lambda a: a.value_counts().max())
+    assert table["vote where at least"].tolist() == [2, 3, 4]
+    for row in table.to_dict("records"):
+        assert row["saved"].estimate == pytest.approx((votes >= row["vote where at least"]).mean())
+        assert row["A2R"].estimate == pytest.approx(cost_free(played, "A2R@4"))
+        assert row["no loss"] == (abs(row["loss"].low) < 0.02 and abs(row["loss"].high) < 0.02)
+        assert row["cost ratio"] <= 1
+
+
+def cost_free(played, method: str) -> float:
+    return stats.per_problem(played.outcomes)[method].mean()
+
+
+def test_judges_that_know_make_no_error(lab, played):
+    table = ways.judges(played, lab.with_(n_sets=1)).set_index("judge")
+    assert list(table.index) == ["a", "b"]
+    for column, value in {"right rejected": 0, "wrong accepted": 0, "right chosen": 1, "right wins": 1}.items():
+        assert all(v.estimate == value for v in table[column]), column
+
+
+def test_the_front_and_the_figures(played, problems):
+    points = ways.points(played.outcomes)
+    real = points[points.family != "ceiling"]
+    c, a = (np.array([v.estimate for v in real[x]]) for x in ("cost", "correct"))
+    for row, best in zip(real.itertuples(), real["front by cost"], strict=True):
+        x, y = row.cost.estimate, row.correct.estimate
+        assert best == (not ((a >= y) & (c <= x) & ((a > y) | (c < x))).any())
+    assert not points[points.family == "ceiling"]["front by cost"].any()
+    figure = ways.draw_ways(points, "USD")
+    said = {text.get_text() for text in figure.axes[0].texts}
+    assert {"RSA@8", "Gate@4", "Pass@4"} <= said and not any(", round " in text for text in said)
+
+
+@pytest.mark.parametrize("size", figures.SIZES)
+def test_the_figures_fit_their_paper(played, problems, size):
+    figures.style(size)
+    points, rounds = ways.points(played.outcomes), ways.by_round(problems, played)
+    for figure in (ways.draw_ways(points, "USD"), ways.draw_ways(points, "USD", "seconds"), ways.draw_rounds(rounds)):
+        figure.draw_without_rendering()
+        (width, height), drawn = figure.get_size_inches(), figure.get_tightbbox()
+        assert drawn.x0 > -0.02 and drawn.x1 < width + 0.02 and drawn.y0 > -0.02 and drawn.y1 < height + 0.02, "cut off"
+        assert "n = 3 problems" in figure.texts[0].get_text()
+    plt.close("all")
+
+
+def test_paths_whose_cost_nobody_knows(lab, problems, use):
+    """As imported ones: votes and stopping without a synthesizer, no cost made up, and a figure all the same."""
+    use(Scripted())
+    lab = lab.with_(n_sets=1)
+    known = ways.run(lab, problems, ways.roles(lab, synthesizer="none"), read_prices(lab.prices), **SMALL)
+    assert set(known.outcomes.family) == {"vote", "confidence", "ceiling"} and not known.rounds
+    unknown = known._replace(outcomes=known.outcomes.assign(cost=np.nan, seconds=np.nan))
+    assert len(ways.matched(known.outcomes)) > 3 and ways.matched(unknown.outcomes).empty
+    points = ways.points(unknown.outcomes)
+    assert all(np.isnan(v.estimate) for v in points.cost) and not points["front by cost"].any()
+    assert ways.draw_ways(points, "USD").axes[0].get_xlabel() == "no cost is known"
+    gates = ways.gates(problems, unknown, read_prices(lab.prices), lab)
+    assert list(gates) == ["vote where at least", "saved", "right there"] and ways.by_round(problems, unknown).empty
+    plt.close("all")
+
+
+def test_depth_is_the_same_question_with_its_dial_turned(lab, problems, use):
+    engine = use(Scripted())
+    dialled = problems.assign(question=problems.question + " You may test 4.")
+    frames = list(ways.depth(lab, "a", dialled, read_prices(lab.prices)))
+    assert not list(ways.depth(lab, "a", problems, read_prices(lab.prices)))
+    table = pd.concat(frames)
+    assert set(table.method) == {f"{t} tests, Cons@{n}" for t in ways.DIALS for n in (1, 4)}
+    asked = {r.messages[0]["content"].split("You may test ")[1][0] for r in engine.requests}
+    assert asked == {str(t) for t in ways.DIALS}
+
+
+def test_a_pool_that_is_too_small_is_refused(lab, problems):
+    with pytest.raises(ways.UserError, match="a pool of 4 paths is too small for 2 sets of 4 and a population of 8"):
+        ways.run(lab, problems, ways.roles(lab), read_prices(lab.prices), n_pool=4)
