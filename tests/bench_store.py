@@ -16,7 +16,8 @@ import pandas as pd
 import yaml
 
 import a2r
-from a2r.pipeline import explorer_asks, prepare
+from a2r.outcomes import grade
+from a2r.pipeline import explore, explorer_asks, prepare
 from a2r.store import Store
 
 MODELS, PROBLEMS, PATHS, CHARACTERS, FLUSHED = 10, 100, 100, 45_000, 50  # FLUSHED: samples that come in 5 seconds
@@ -42,10 +43,10 @@ def main(folder: Path, step: str | None = None) -> None:
         for step in STEPS:
             subprocess.run([sys.executable, __file__, str(folder), step], check=True)
         return
-    before, started = peak(), time.perf_counter()
+    before, started, worked = peak(), time.perf_counter(), time.process_time()
     said = STEPS[step](lab, problems)
-    seconds, wrote = time.perf_counter() - started, peak()
-    print(f"{seconds:7.2f} s  {wrote:6.0f} MB at most, {before:.0f} of them before  {step}: {said}", flush=True)
+    seconds, work, most = time.perf_counter() - started, time.process_time() - worked, peak()
+    print(f"{seconds:6.2f} s, {work:5.2f} s of work, {most:4.0f} MB ({before:.0f} before)  {step}: {said}", flush=True)
 
 
 def peak() -> float:
@@ -79,7 +80,7 @@ def make(lab, problems, names) -> None:
     filled |= {"prompt_tokens": 100, "completion_tokens": CHARACTERS // 4, "seconds": 60.0, "error": ""}
     outputs = texts()
     for name in names:
-        rows = list(prepare(lab, name, "explorer", explorer_asks(problems, PATHS), set())[1].values())
+        rows = list(prepare(lab, name, "explorer", explorer_asks(lab, problems, PATHS), set())[1].values())
         with Store(lab.store_path) as store:
             for i, (row, text) in enumerate(zip(rows, outputs, strict=False)):
                 store.add({**row, **filled, "text": text, "time": time.time()})
@@ -89,20 +90,20 @@ def make(lab, problems, names) -> None:
 
 
 def ask(lab, problems) -> str:
-    return f"{len(a2r.explore(lab, 'model-3', problems[:5], PATHS))} samples"
+    return f"{len(explore(lab, 'model-3', problems[:5], PATHS))} samples"
 
 
 def ask_and_read(lab, problems) -> str:
-    return f"{a2r.explore(lab, 'model-3', problems[:5], PATHS).text.str.len().sum():,} characters"
+    return f"{explore(lab, 'model-3', problems[:5], PATHS).text.str.len().sum():,} characters"
 
 
 def graded(lab, problems) -> str:
-    pool = a2r.grade(a2r.explore(lab, "model-3", problems, PATHS), problems)
+    pool = grade(explore(lab, "model-3", problems, PATHS), problems)
     return f"{len(pool):,} graded, {pool.correct.mean():.3f} right"
 
 
 def add(lab, problems) -> str:
-    other = prepare(lab.with_(seed=1), "model-0", "explorer", explorer_asks(problems, 10), set())[1].values()
+    other = prepare(lab.with_(seed=1), "model-0", "explorer", explorer_asks(lab, problems, 10), set())[1].values()
     filled = {"engine": "made", "engine_version": "1", "finish_reason": "stop", "cached_tokens": 0, "prompt_tokens": 1}
     outputs = list(islice(texts(), len(other)))
     started, read = time.perf_counter(), bytes_read()
