@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from a2r.engines import EngineError, vllm
+from a2r.engines import EngineError, Request, Sampling, vllm
 
 ROOT = Path(__file__).parents[1]
 # What stands in for vLLM: arguments are the port, seconds before it is healthy, and what to do ("serve", "crash",
@@ -144,3 +144,30 @@ def test_without_vllm_there_is_one_sentence(monkeypatch):
     monkeypatch.setattr(vllm, "installed", lambda: None)
     with pytest.raises(EngineError, match="vLLM is not installed; install it with"):
         vllm.start("serve")
+
+
+def test_a_text_is_scored_by_the_prompt_s_log_probabilities(monkeypatch):
+    """The prompt and the text are tokenized by the server, sent as one prompt, and the text's own numbers are taken."""
+    asked = []
+
+    def answer(self, path: str, body: dict) -> dict:
+        asked.append((path, body))
+        if path == "/tokenize":
+            return {"tokens": [1, 2, 3]} if "messages" in body else {"tokens": [7, 8]}
+        told = [None, *({str(t): {"logprob": -t / 10}, "99": {"logprob": 0.0}} for t in body["prompt"][1:])]
+        return {"choices": [{"text": "x", "prompt_logprobs": told}]}
+
+    monkeypatch.setattr(vllm.VLLMEngine, "_post", answer)
+    engine = object.__new__(vllm.VLLMEngine)
+    engine.concurrency = 2
+    request = Request(
+        "p", ({"role": "user", "content": "?"},), Sampling(), (0,), (0,), {"thinking": True}, "seven eight"
+    )
+    (one,) = engine.score([request])
+    assert one.logprobs == pytest.approx((-0.75, -0.75, -0.75)) and (one.prompt_tokens, one.completion_tokens) == (5, 0)
+    assert asked[0][1]["chat_template_kwargs"] == {"thinking": True} and asked[0][1]["add_generation_prompt"] is True
+    assert asked[1][1] == {"prompt": "seven eight", "add_special_tokens": False}
+    assert asked[2] == ("/v1/completions", {"prompt": [1, 2, 3, 7, 8], "max_tokens": 1, "prompt_logprobs": 0})
+    monkeypatch.setattr(vllm.VLLMEngine, "_post", lambda *_: {"choices": []})
+    (failed,) = engine.score([request])
+    assert failed.error.startswith("KeyError") and failed.logprobs is None

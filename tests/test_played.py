@@ -5,13 +5,13 @@ import random
 
 import pandas as pd
 import pytest
+from scorio import aggregate
 
 from a2r import explore, grade, read_prices, synthesize
 from a2r.methods import METHODS, Choice, best, method, named, weighted
 from a2r.outcomes import Score, outcomes, played
 from a2r.prices import price
 
-aggregate = pytest.importorskip("scorio.aggregate")
 DRAWN = random.Random(0)
 SETS = [[DRAWN.choice([None, "1", "1", "2", "3", "4"]) for _ in range(DRAWN.randint(1, 12))] for _ in range(400)]
 WEIGHTS = [[round(DRAWN.random(), 2) for _ in answers] for answers in SETS]
