@@ -40,8 +40,8 @@ SCHEDULES: dict[str, Callable[[int, int, int], list[Round]]] = {
     # recursive self-aggregation (arXiv 2509.26626): n = 16, k = 4, t = 10; the answer is one of the last population,
     # or its vote
     "RSA": lambda n, k, t: [Round(n, k)] * t,
-    # PaCoRe (arXiv 2601.05593): [32, 4] and a final call, in any size; its [4] and [16] are A2R@4 and A2R@16
-    "PaCoRe": lambda n, k, t: [Round(max(1, n // 8)), Round(1)],
+    # PaCoRe (arXiv 2601.05593): [32, 4] and a final call, and as small as [8, 2]; its [4] and [16] are A2R@4 and A2R@16
+    "PaCoRe": lambda n, k, t: [Round(max(2, n // 8)), Round(1)],
     # ParaGator (arXiv 2603.18886): m candidates, all of them read by each of m aggregations, again and again
     "ParaGator": lambda n, k, t: [Round(n)] * t,
     # sequential refinement, RSA with k = 1: each output reads the one before it and no other
