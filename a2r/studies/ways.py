@@ -412,7 +412,7 @@ def mean(values: pd.Series) -> stats.Interval:
 
 
 def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figure:
-    """Accuracy against the cost of 1,000 problems, or against the `seconds` of the critical path: every method by name.
+    """Accuracy against the cost of 1,000 problems, or against the `seconds` of the critical path, of every method.
 
     Families by colour; the vote's sizes are a line, the front is dotted and its methods are filled; dashed is the
     oracle of N. What costs nobody knows what is not drawn.
@@ -435,7 +435,9 @@ def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figu
     if len(methods):
         axes.step(best.x, best.y, where="post", color=DARK, linewidth=0.9, linestyle=":", zorder=1)
         log_ticks(axes)
-        named = methods[~methods.method.isin(votes.method.iloc[1:-1]) | methods.method.isin(best.method)]
+        # all names would cross each other: those of the front, the best of each family, A2R and the largest vote
+        tops = [*methods.groupby("family").y.idxmax(), *best.index, *votes.index[-1:]]
+        named = methods[methods.index.isin(tops) | methods.method.str.startswith("A2R@")]
         ends = [(row.x, row.y, row.method, FAMILIES[row.family]) for row in named.itertuples()]
         label_ends(axes, [*ends, *ceilings(axes, table)])
         top = methods.loc[methods.y.idxmax()]
