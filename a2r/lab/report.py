@@ -55,6 +55,7 @@ def write(profile: str, against: str | None = None) -> Path:
         )
     REPORTS.mkdir(parents=True, exist_ok=True)
     page = Page()
+    card = page.scorecard(lab)  # before the sections: it has the first number
     sections = [page.section(name, path) for name, path in own.items()]
     changed = [
         page.section(name, path, folded=True)
@@ -75,7 +76,7 @@ def write(profile: str, against: str | None = None) -> Path:
         question="Is a synthesizer that reads N solutions and reasons once more better than a vote over them, and why?",
         facts=facts(lab, own),
         findings=[page.captions[f] for f in FINDINGS if f in page.captions][:3],
-        scorecard=page.scorecard(lab),
+        scorecard=card,
         missing=[name for name in available() if name not in own],
         provenance=provenance(lab, own),
     )
