@@ -178,6 +178,30 @@ def label_ends(axes: plt.Axes, ends: list[tuple[float, float, str, str]]) -> Non
         )
 
 
+def beside(axes: plt.Axes, named: list[tuple[float, float, str, str]]) -> None:
+    """Name points (x, y, name, weight) with leaders, in a column at the right, in the order of their heights."""
+    named = sorted(named, key=lambda p: p[1])
+    axes.figure.draw_without_rendering()
+    least = 1.25 * small() / (axes.get_window_extent().height * 72 / axes.figure.dpi)
+    places = np.array([axes.transAxes.inverted().transform(axes.transData.transform(p[:2]))[1] for p in named])
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + least)
+    places = np.minimum(places, 1 - least * np.arange(len(places))[::-1])
+    for (x, y, name, weight), place in zip(named, places, strict=True):
+        look = {"arrowstyle": "-", "linewidth": 0.5, "color": DARK, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(
+            name,
+            (x, y),
+            (1.02, place),
+            "data",
+            "axes fraction",
+            arrowprops=look,
+            fontsize=small(),
+            weight=weight,
+            va="center",
+        )
+
+
 def log_ticks(axes: plt.Axes) -> None:
     """A logarithmic x axis with plain numbers at 1, 2 and 5."""
     axes.set_xscale("log")

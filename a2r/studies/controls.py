@@ -36,6 +36,7 @@ from a2r.results.figures import (
     DARK,
     MUTED,
     bars,
+    beside,
     captioned,
     counted,
     looks,
@@ -339,12 +340,12 @@ def draw_checking(table: pd.DataFrame, trained: dict[str, str] | None = None) ->
     shown = [pair for pair in at if pair[0] == (trained or {}).get(pair[1], pair[1])]
     look = looks([synthesizer for _, synthesizer in shown])
     figure, (axes,) = panels(3.4)
+    named = []
     for explorer, synthesizer in shown:
         x, y = at[explorer, synthesizer]
         style = look[synthesizer]
         axes.errorbar([x.estimate], [y.estimate], xerr=bars([x]), yerr=bars([y]), elinewidth=0.9, **style)
-        place = {"xytext": (4, 4), "textcoords": "offset points", "color": style["color"], "fontsize": small()}
-        axes.annotate(synthesizer, (x.estimate, y.estimate), **place)
+        named.append((x.estimate, y.estimate, synthesizer, "normal"))
         if explorer != synthesizer and (base := at.get((explorer, explorer))):
             arrow = {"arrowstyle": "->", "color": DARK, "shrinkA": 4, "shrinkB": 4}
             axes.annotate("", (x.estimate, y.estimate), (base[0].estimate, base[1].estimate), arrowprops=arrow)
@@ -355,6 +356,7 @@ def draw_checking(table: pd.DataFrame, trained: dict[str, str] | None = None) ->
     axes.set(xlabel="e+: a wrong claim is kept", ylabel="e−: a right claim is dropped", aspect="equal")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.grid(axis="x", alpha=0.35)
+    beside(axes, named)
     pays = sum(x.estimate + y.estimate < 1 for x, y in (at[pair] for pair in shown))
     says = (
         f"Errors of checking one claim: for {pays} of {len(shown)} pairs e+ + e− is below 1, where reading claims pays"

@@ -1,7 +1,6 @@
 """What a pair costs: accuracy against cost, its front, pairs against single models (claim C3), and pairs turned round
 (C8)."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,7 +10,7 @@ from a2r.pipeline import synthesize
 from a2r.prices import flops, price
 from a2r.profiles import Profile
 from a2r.results import stats
-from a2r.results.figures import DARK, bars, captioned, colour, counted, log_ticks, narrow, panels, said, small
+from a2r.results.figures import DARK, bars, beside, captioned, colour, counted, log_ticks, narrow, panels, said
 from a2r.results.tables import front
 
 
@@ -193,27 +192,3 @@ def cost_front(points: pd.DataFrame, currency: str, efficient: tuple[str, str, s
     beside(axes, [(r.cost.estimate, r.correct.estimate, r.label, r.weight) for r in named.itertuples()])
     figure.legend(loc="outside upper center", ncols=1 if narrow() else 3)
     return captioned(figure, says, counted(points.correct))
-
-
-def beside(axes: plt.Axes, named: list[tuple[float, float, str, str]]) -> None:
-    """Name points (x, y, name, weight) with leaders, in a column at the right, in the order of their heights."""
-    named = sorted(named, key=lambda p: p[1])
-    axes.figure.draw_without_rendering()
-    least = 1.25 * small() / (axes.get_window_extent().height * 72 / axes.figure.dpi)
-    places = np.array([axes.transAxes.inverted().transform(axes.transData.transform(p[:2]))[1] for p in named])
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + least)
-    places = np.minimum(places, 1 - least * np.arange(len(places))[::-1])
-    for (x, y, name, weight), place in zip(named, places, strict=True):
-        look = {"arrowstyle": "-", "linewidth": 0.5, "color": DARK, "shrinkA": 0, "shrinkB": 3}
-        axes.annotate(
-            name,
-            (x, y),
-            (1.02, place),
-            "data",
-            "axes fraction",
-            arrowprops=look,
-            fontsize=small(),
-            weight=weight,
-            va="center",
-        )
