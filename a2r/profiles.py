@@ -70,7 +70,10 @@ class Model:
     @property
     def identity(self) -> str:
         """What tells this model's samples from another's: the revision, or a hash of a local model's files."""
-        folder = Path(self.location)
+        try:
+            folder = Path(self.location)
+        except UserError:  # still to be trained: who has a use for it is told by `location`
+            return self.revision or "main"
         if not folder.is_dir():
             return self.revision or "main"
         digest = hashlib.sha256()

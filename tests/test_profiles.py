@@ -100,6 +100,7 @@ def test_paths_of_a_user_s_profile_are_taken_from_its_folder(tmp_path):
     assert profile.model("b").location == str(ROOT / "data/models/nano-32") and profile.model("c").location == "org/c"
     with pytest.raises(UserError, match=rf"looked for {tmp_path}/mine/data/models/own and {ROOT}/data/models/own"):
         _ = profile.model("a").location
+    assert profile.model("a").identity == "main", "a study that does not use it is not in its way"
     (tmp_path / "mine/data/models/own").mkdir(parents=True)
     assert profile.model("a").location == str(tmp_path / "mine/data/models/own")
     assert profile.model("a").path == "data/models/own", "samples are known by it, wherever the folder lies"

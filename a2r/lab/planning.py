@@ -22,13 +22,14 @@ from a2r.lab import runner
 from a2r.pipeline import Ask, answered, prepare
 from a2r.prices import read_prices
 from a2r.problems import load_problems
-from a2r.profiles import Profile
+from a2r.profiles import Profile, load_profile
 from a2r.store import SCHEMA, Store
 
 # Used only for a model and role of which the store holds nothing: a share of what the sampling allows.
 ASSUMED_SHARE = {"explorer": 0.5, "synthesizer": 0.25, "scorer": 0.0}
 ASSUMED_PROMPT = {"explorer": 200, "synthesizer": 2000, "scorer": 2000}
 BYTES_A_TOKEN = 1.5  # on disk: about four characters of text, compressed to a third
+FEW = 2  # problems of each benchmark
 PAUSE = 60.0  # seconds between two samples after which a model was not at work
 
 
@@ -72,6 +73,9 @@ class Counted:
         self.known = known[known.error == ""]
         self.done = set(self.known.index)
         self.missing: set[str] = set()
+        # with nothing stored a few problems tell what all need, each needing the same
+        self.few = not known.model.isin([model.name for model in lab.models]).any()
+        self.scale: dict[str, float] = {}
         self.tally: dict[tuple[str, str, str], tuple[set[str], set[str], Profile]] = {}
 
     def run(self, study: str, code: list[str], knobs: dict) -> None:
@@ -80,6 +84,10 @@ class Counted:
         names = {"__name__": "__main__"}
         with self._instead(), redirect_stdout(StringIO()):
             exec(code[0], names)
+            if self.few and "n_problems" in names.keys() - knobs.keys():
+                own = load_profile(self.lab.source, study)
+                knobs = {**knobs, "n_problems": FEW}
+                self.scale[study] = len(expected_problems(own)) / len(expected_problems(own.with_(n_problems=FEW)))
             names |= {**{k: v for k, v in knobs.items() if k in names}, "profile": self.lab.source}
             for cell in code[1:]:
                 exec(cell, names)
@@ -134,14 +142,15 @@ class Counted:
         """The rows of `plan`."""
         prices = read_prices(self.lab.prices)
         for (study, role, name), (needed, missing, profile) in self.tally.items():
-            model, lack = profile.model(name), len(missing)
+            model, scale = profile.model(name), self.scale.get(study, 1)
+            lack = round(scale * len(missing))
             basis, prompt, completion = self.expected(profile, name, role)
             price = prices.loc[name] if name in prices.index else None
             seen = self.known[(self.known.model == name) & (self.known.revision == model.identity)]
             speed = measured(seen[seen.role == role]) or measured(seen)
             written = lack * completion
             yield {
-                **{"study": study, "role": role, "model": name, "needed": len(needed), "missing": lack},
+                **{"study": study, "role": role, "model": name, "needed": round(scale * len(needed)), "missing": lack},
                 **{"prompt": round(prompt), "completion": round(completion), "basis": basis},
                 "tokens": round(lack * (prompt + completion)),
                 "minutes": written / speed / 60 if speed else np.nan,
