@@ -109,7 +109,10 @@ def test_the_front_and_the_figures(played, problems):
     assert not points.drop(real.index)["front by cost"].any()
     figure = ways.draw_ways(points, "USD")
     said = {text.get_text() for text in figure.axes[0].texts}
-    assert {"RSA@8", "Gate@4", "Pass@4"} <= said and not any(", round " in text for text in said)
+    assert {"A2R@4", "Pass@4", *real.method[real["front by cost"]]} <= said
+    tops = real.assign(y=a).groupby("family").y.transform("max") == a
+    assert set(real.family) == set(real.family[tops & real.method.isin(said)]), "the best of each family has its name"
+    assert not any(", round " in text for text in said)
 
 
 @pytest.mark.parametrize("size", figures.SIZES)
