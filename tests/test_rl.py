@@ -369,3 +369,17 @@ def test_recipes_of_the_shipped_profiles_are_complete():
     for name in set(available()) - {"smoke", "seed-1"}:
         lab = load_profile(name)
         assert isinstance(rl.of(lab), Recipe) and lab.base_of(rl.of(lab).name) == rl.of(lab).synthesizer
+
+
+def test_what_a_synthesis_spends_is_counted_by_problem():
+    from a2r.studies.rl import tests_and_tokens as spent
+
+    texts = [
+        "<think>\na+b=1:2 no\na+b=1:2 no\nb+c=2:2 yes\n</think>\n\n\\boxed{23}",
+        "<think>\nc=3:2 no\n</think>\n\n\\boxed{1}",
+    ]
+    frame = pd.DataFrame({"problem_id": ["p", "q"], "text": texts, "completion_tokens": [30, 10]})
+    (row,) = spent({("small", "large"): frame}).itertuples()
+    assert (row.explorer, row.synthesizer, row.n) == ("small", "large", 2)
+    assert (row.tokens.estimate, row.tests.estimate, row.different.estimate) == (20, 2, 1.5)
+    assert 10 <= row.tokens.low < row.tokens.high <= 30

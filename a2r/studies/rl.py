@@ -1,10 +1,15 @@
 """RL of the synthesizer: how it was trained, and what it does on the same sets before and after (claim C4)."""
 
+import re
+
 import pandas as pd
 from matplotlib.figure import Figure
 
+from a2r.problems import made_tests
 from a2r.results import stats
 from a2r.results.figures import DARK, bars, captioned, colour, counted, panels, points, said, sideways, small
+
+CANDIDATE = re.compile(r"^([a-l+]+)=", re.M)  # what a line of the embedded family's thinking tests
 
 
 def settings(record: dict) -> pd.DataFrame:
@@ -16,6 +21,26 @@ def settings(record: dict) -> pd.DataFrame:
         {"": map(str, {**recipe, **sets, "minutes": round(record["seconds"] / 60, 1)}.values())},
         [*recipe, *sets, "minutes"],
     )
+
+
+def tests_and_tokens(syntheses: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
+    """What a synthesis spends, one row an explorer and synthesizer, as Intervals over problems: completion tokens, the
+    lines of its thinking (`tests`, on the embedded problems one a candidate) and the different candidates among them.
+
+    The reward is for being right alone: where the problems set a number of tests, nothing keeps RL from exceeding it.
+    """
+    rows = []
+    for (explorer, synthesizer), frame in syntheses.items():
+        texts = list(frame.text)
+        spent = {
+            "tokens": frame.completion_tokens.to_numpy(),
+            "tests": [made_tests(text) for text in texts],
+            "different": [len(set(CANDIDATE.findall(text.partition("</think>")[0]))) for text in texts],
+        }
+        per = pd.DataFrame(spent).groupby(frame.problem_id.to_numpy()).mean()
+        intervals = {name: stats.interval(per[name], bounds=None) for name in spent}
+        rows.append({"explorer": explorer, "synthesizer": synthesizer, **intervals, "n": len(per)})
+    return pd.DataFrame(rows)
 
 
 def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int = 4) -> pd.DataFrame:
