@@ -101,7 +101,7 @@ def test_samples_of_one_request_differ_are_as_often_right_and_share_their_prompt
         ]
     assert len({found["explorer-0", k].text for k in range(4)} | {found["explorer-1", k].text for k in range(4)}) > 2
     assert all(found["explorer-0", k].cached_tokens == found["explorer-0", k].prompt_tokens for k in (1, 2, 3))
-    difference = stats.interval([a - b for a, b in zip(right["transformers"], right["vllm"], strict=True)])
+    difference = stats.difference(right["transformers"], right["vllm"])
     print(f"Pass@1 {sum(right['transformers']) / 100:.3f} and {sum(right['vllm']) / 100:.3f}, difference {difference}")
     assert difference.low <= 0 <= difference.high
 
