@@ -86,7 +86,7 @@ def test_completions_are_taught_and_of_facts_what_can_be_known(tok):
     for line, known in (
         ("047+005=052\n", ["=052\n"]),
         ("a+c=192+240=432:888 no\n", ["=192+240=432:", " no\n"]),
-        ("c=583<900 yes,583 even no\n", ["=583", " yes,583 ", "no\n"]),
+        ("c=583<900 yes,583 even no\n", ["=583", " yes,583 ", " no\n"]),
     ):
         assert [part for part in taught(tok, ("\n", line)).split("_") if part] == known
 
