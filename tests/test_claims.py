@@ -277,7 +277,7 @@ def test_the_paper_s_numbers_are_those_that_are_known():
 
 def test_every_rule_is_the_one_of_the_commit_that_fixed_it():
     for claim in claims.CLAIMS:
-        _, commit = claims.FIXED[claim.id]
+        _, commit = claim.fixed.split()
         shown = subprocess.run(
             ["git", "show", f"{commit}:a2r/studies/claims.py"], cwd=ROOT, capture_output=True, text=True
         )

@@ -148,9 +148,9 @@ def bars(estimates: list[stats.Interval]) -> np.ndarray:
     return np.clip(np.nan_to_num(below_above), 0, None)
 
 
-def points(values: list[stats.Interval]) -> list[stats.Interval]:
+def points(values: list[stats.Interval], scale: float = 100) -> list[stats.Interval]:
     """Differences of accuracies in percentage points."""
-    return [stats.Interval(*(100 * x for x in v[:3]), v.n) for v in values]
+    return [stats.Interval(*(scale * x for x in v[:3]), v.n) for v in values]
 
 
 def counted(values, unit: str = "problems") -> str:
