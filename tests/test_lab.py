@@ -24,7 +24,28 @@ def test_every_page_is_as_its_template_and_tables_give_it():
     stale = [
         str(path.relative_to(ROOT)) for path, text in written.items() if not path.exists() or path.read_text() != text
     ]
-    assert ROOT / "README.md" in written and not stale, "run `a2r pages`"
+    assert {"README.md", "docs/results.md", "data/models/README.md", "data/rl/README.md"} == {
+        str(path.relative_to(ROOT)) for path in written
+    }
+    assert not stale, "run `a2r pages`"
+
+
+def test_trainings_from_other_seeds_stand_beside_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "FIGURES", tmp_path)
+    for name in ("nano", "seed-1", "seed-2"):
+        shutil.copytree(ROOT / "figures" / "nano", tmp_path / name, ignore=shutil.ignore_patterns("*.pdf", "*.png"))
+    path = tmp_path / "seed-1" / "grid_accuracy.csv"
+    grid = pd.read_csv(path)
+    grid.assign(**{"A2R@4": 0.01, "A2R@4_low": 0.005, "A2R@4_high": 0.015}).to_csv(path, index=False)
+    page = {path.name if path.parent == ROOT else path.parent.name: text for path, text in pages.render().items()}
+    head = "| id | claim | seed 0 | seed 1 | seed 2 | mean over seeds | paper | study |"
+    assert head in page["README.md"] and head in page["docs"] and len(page["README.md"].splitlines()) <= 150
+    assert (
+        "the trainings" in page["README.md"]
+        and "| benchmark | synthesizer | seed 0 | seed 1 | seed 2 |" in page["models"]
+    )
+    assert page["docs"].count("| 0.01 [0.01, 0.01] |") + page["docs"].count("| 0.01 [0.01, 0.02] |") == len(grid)
+    assert "seed 1" not in (ROOT / "README.md").read_text() or (ROOT / "figures" / "seed-1").exists()
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
@@ -37,7 +58,7 @@ def test_the_readme_is_short_and_its_links_lead_somewhere():
 
 def test_a_lacking_table_is_one_sentence_that_names_the_page(tmp_path, monkeypatch):
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "x.md.j2").write_text("{{ cell('nano', 'no_such', 'A2R@4', model='m') }}")
+    (tmp_path / "docs" / "x.md.j2").write_text("{{ markdown(table('no_such')) }}")
     monkeypatch.setattr(pages, "TEMPLATES", tmp_path)
     with pytest.raises(UserError, match=r"page docs/x.md cannot be written: .*no_such.csv.*; run the study first"):
         pages.render()
@@ -73,7 +94,11 @@ def test_a_run_is_copied_once_and_without_its_times(tmp_path, monkeypatch):
         assert len(kept) == (seconds == 90), "a second run that shows the same leaves the copy alone"
     copy = nbformat.read(tmp_path / "executed" / "01_symmetric.ipynb", as_version=4)
     nbformat.validate(copy)
-    assert copy.metadata["a2r"]["minutes"] == 1.5 and "papermill" not in str(copy) and "sample/s" not in str(copy)
+    assert copy.metadata["a2r"]["minutes"] == 1.5
+    executed(tmp_path, "01_symmetric__nano", "The baseline, changed")
+    (kept,) = pages.keep_executed()
+    assert nbformat.read(kept, as_version=4).metadata["a2r"]["minutes"] == 1.5, "those of the run that sampled"
+    assert "papermill" not in str(copy) and "sample/s" not in str(copy)
 
 
 # a2r compare

@@ -2,8 +2,16 @@
 const MANY = 20, SHOWN = 10;
 const value = (row, i) => row.cells[i]?.textContent.trim() ?? "";
 const number = (text) => parseFloat(text.replace("−", "-").replace(/,(?=\d{3})/g, ""));
+const NUMBER = /^([+−-]?[\d.,]+(e[+-]?\d+)?( \[.*\])?%?|nan|–|undefined|)$/;
 for (const table of document.querySelectorAll("table.sorts")) {
-  const body = table.tBodies[0];
+  const body = table.tBodies[0], all = [...table.rows];
+  if (!all[0].cells[0].textContent && [...body.rows].every((row, i) => value(row, 0) === String(i))) // pandas' row numbers
+    all.forEach((row) => row.deleteCell(0));
+  [...all[0].cells].forEach((head, i) => {
+    const texts = [...body.rows].map((row) => value(row, i));
+    const kind = texts.every((text) => NUMBER.test(text)) ? "n" : texts.every((text) => text.length < 24) ? "short" : "text";
+    all.forEach((row) => row.cells[i]?.classList.add(kind));
+  });
   const fold = () => [...body.rows].forEach((row, i) => row.classList.toggle("more", i >= SHOWN));
   table.querySelectorAll("thead th").forEach((head, i) => head.addEventListener("click", () => {
     const up = head.getAttribute("aria-sort") !== "ascending";

@@ -1,10 +1,13 @@
 """Pages that hold numbers (README.md and some in docs/ and data/), written from templates and the committed tables.
 
-A template lies in docs/templates under the path of its page, with .j2 behind it, and calls the functions of `helpers`:
+A template lies in docs/templates under the path of its page, with .j2 behind it, and calls the functions of `HELPERS`:
 no number is typed. `write` renders all; a test fails where a page differs from what its template and tables give.
 """
 
 import json
+import re
+from functools import partial
+from math import isnan
 from pathlib import Path
 
 import jinja2
@@ -16,22 +19,21 @@ from a2r.lab.runner import RUNS, available, results
 from a2r.profiles import ROOT, load_profile
 from a2r.results import tables
 from a2r.results.stats import Interval
+from a2r.training.nano.puzzles import TESTS
 
 TEMPLATES = ROOT / "docs" / "templates"
 EXECUTED = ROOT / "docs" / "executed"
+FIGURES = ROOT / "figures"
+FAMILY = "nano"
+DIFFERENCE = re.compile("−|^gain|difference")  # columns that are shown in percentage points
 
 
 def render() -> dict[Path, str]:
     """The text of every page, by its path. UserError names the template whose table or column is not there."""
     loader = jinja2.FileSystemLoader(TEMPLATES)
-    environment = jinja2.Environment(
-        loader=loader,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= helpers()
+    layout = {"keep_trailing_newline": True, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **layout)
+    environment.globals |= HELPERS
     pages = {}
     for template in sorted(TEMPLATES.rglob("*.md.j2")):
         name = template.relative_to(TEMPLATES)
@@ -50,11 +52,12 @@ def write() -> list[Path]:
     return list(changed)
 
 
-def keep_executed(profile: str = "nano") -> list[Path]:
-    """Copy the profile's executed notebooks to docs/executed, where what they show is another than there; returns the
+def keep_executed(profile: str = FAMILY) -> list[Path]:
+    """Copy the profile's executed notebooks to docs/executed, where they show something else than there; returns the
     copies.
 
-    Without progress bars, times and machine; `minutes` in the metadata is what the copied run took.
+    Without progress bars, times and machine. `minutes` in the metadata is of the longest run that was ever copied: what
+    a first one takes, which has to sample, and not a second one, which reads.
     """
     kept = []
     EXECUTED.mkdir(exist_ok=True)
@@ -71,89 +74,96 @@ def keep_executed(profile: str = "nano") -> list[Path]:
         target = EXECUTED / f"{path.stem.partition('__')[0]}.ipynb"
         before = nbformat.read(target, as_version=4) if target.exists() else None
         if before is None or before.cells != notebook.cells:
+            longest = max(minutes, before.metadata.get("a2r", {}).get("minutes", 0) if before else 0)
             kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-            notebook.metadata = {"kernelspec": kernel, "a2r": {"minutes": minutes}}
+            notebook.metadata = {"kernelspec": kernel, "a2r": {"minutes": longest}}
             target.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
             kept.append(target)
     return kept
 
 
-def helpers() -> dict:
-    """What templates may call."""
-    functions = (table, cell, points, number, rows, markdown, scorecard, studies, example, provenance, exists, families)
-    return {function.__name__: function for function in functions} | {"profile": load_profile, "root": ROOT}
+# What templates may call
 
 
 def families() -> list[str]:
-    """The profile nano, and those of other trainings of its family as far as they were run."""
-    return ["nano", *sorted(path.name for path in (ROOT / "figures").glob("seed-*"))]
+    """The family, and its trainings from other seeds as far as they were run."""
+    return [FAMILY, *sorted(path.name for path in FIGURES.glob("seed-*"))]
 
 
-def exists(profile: str, name: str) -> bool:
+def exists(name: str, profile: str = FAMILY) -> bool:
     """Whether figures/<profile>/<name>.csv is there."""
-    return (ROOT / "figures" / profile / f"{name}.csv").exists()
+    return (FIGURES / profile / f"{name}.csv").exists()
 
 
-def table(profile: str, name: str) -> pd.DataFrame:
-    """The committed table figures/<profile>/<name>.csv, its intervals as Intervals."""
-    return tables.read(ROOT / "figures" / profile / f"{name}.csv")
-
-
-def rows(frame: pd.DataFrame, **where) -> list[dict]:
-    """The rows of a table in which every named column has the given value."""
+def table(name: str, profile: str = FAMILY, **where) -> pd.DataFrame:
+    """The rows of figures/<profile>/<name>.csv in which every named column has the given value, or one of several."""
+    frame = tables.read(FIGURES / profile / f"{name}.csv")
     for column, value in where.items():
-        frame = frame[frame[column.replace("_", " ") if column not in frame else column] == value]
-    return frame.to_dict("records")
+        frame = frame[frame[column].isin(value if isinstance(value, list) else [value])]
+    return frame
 
 
-def cell(profile: str, name: str, column: str, **where):
-    """One cell of a committed table. LookupError unless `where` fits one row."""
-    found = rows(table(profile, name), **where)
-    if len(found) != 1:
-        raise LookupError(f"{name} of {profile} has {len(found)} rows with {where}")
-    return found[0][column]
+def markdown(frame: pd.DataFrame, *columns: str) -> str:
+    """A Markdown table of some columns or all: "x@N" is x at the table's N, "a: b" is column b under the name a."""
+    names = {column_of(frame, c.rpartition(": ")[2]): c.rpartition(": ")[0] for c in columns or frame.columns}
+    chosen = frame[list(names)].apply(lambda c: c.map("{:,}".format) if pd.api.types.is_integer_dtype(c) else c)
+    shown = tables.shown(chosen, tuple(filter(DIFFERENCE.search, names)))
+    lines = [[name or c for c, name in names.items()], ["---"] * len(names), *shown.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(value.replace("|", "\\|") for value in line) + " |" for line in lines)
 
 
-def number(value, digits: int = 2) -> str:
-    """An interval as "0.61 [0.57, 0.65]"; a plain number with as many digits; anything else as it is."""
-    if isinstance(value, Interval):
-        return tables.text(value, f".{digits}f")
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+def column_of(frame: pd.DataFrame, name: str) -> str:
+    """The column of a table by its name, in which "@N" stands for the table's N."""
+    wanted = re.compile(re.escape(name).replace("@N", r"@(?!1$)\d+"))
+    if found := next(filter(wanted.fullmatch, frame), None):
+        return found
+    raise LookupError(f"no column {name} in {', '.join(frame)}")
 
 
-def points(value: Interval) -> str:
-    """A difference of accuracies in percentage points, "+5.4 [+3.0, +7.9]"."""
-    return tables.text(value, "+.1f", 100) if isinstance(value, Interval) else str(value)
+def beside(name: str, column: str, *keys: str, **where) -> str:
+    """One column of a table for every training of the family side by side, a row each value of `keys`."""
+    found = {}
+    for profile in (p for p in families() if exists(name, p)):
+        frame = table(name, profile, **where).set_index(list(keys))
+        found[seed(profile)] = frame[column_of(frame, column)].map(
+            partial(in_units, points=bool(DIFFERENCE.search(column)))
+        )
+    return markdown(pd.DataFrame(found).reindex(found[seed(FAMILY)].index).fillna("–").reset_index())
 
 
-def markdown(header: list[str], body: list[list]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join("| " + " | ".join(str(value).replace("|", "\\|") for value in line) + " |" for line in lines)
-
-
-def scorecard(*profiles: str) -> str:
-    """One row a claim: its statistic, what every profile that was run says, what the paper reports, the study."""
+def scorecard() -> str:
+    """One row a claim: what every training of the family that was run says, their mean, what the paper reports, the
+    study."""
     from a2r.studies.claims import CLAIMS
 
-    needs, notebooks = {(c.id, c.claim): c.needs for c in CLAIMS}, available()
-    found = {p: table(p, "claims_scorecard") for p in profiles if exists(p, "claims_scorecard")}
-    cells = {p: {(row.id, row.claim): verdict(row) for _, row in card.iterrows()} for p, card in found.items()}
-    body = []
-    for _, row in found[profiles[0]].iterrows():
-        key, study = (row.id, row.claim), needs.get((row.id, row.claim))
-        link = f"[{notebooks[study].stem[:2]}]({link_to(study)})" if study in notebooks else "–"
-        paper = row.paper if isinstance(row.paper, str) else "–"
-        body.append([row.id, row.claim, row.statistic, *(card.get(key, "–") for card in cells.values()), paper, link])
-    return markdown(["", "claim", "statistic", *found, "paper", "study"], body)
+    found = {
+        p: table("claims_scorecard", p).set_index(["id", "claim"]) for p in families() if exists("claims_scorecard", p)
+    }
+    over = table("claims_seeds").set_index(["id", "claim"])["over seeds"] if len(found) > 1 else None
+    rows = []
+    for claim in CLAIMS:
+        cells, key = {}, (claim.id, claim.claim)
+        for profile, card in found.items():
+            value, verdict = card.loc[key, "value"], card.loc[key, "verdict"]
+            measured = f"**{verdict}**: {in_units(value, not claim.threshold)}, n = {value.n}"
+            cells[seed(profile)] = verdict if isnan(value.estimate) else measured
+        if over is not None:
+            cells["mean over seeds"] = in_units(over[key], not claim.threshold)
+        study = f"[{available()[claim.needs].stem[:2]}]({link_to(claim.needs)})"
+        rows.append({"id": claim.id, "claim": claim.claim, **cells, "paper": claim.paper or "–", "study": study})
+    return markdown(pd.DataFrame(rows))
 
 
-def verdict(row: pd.Series) -> str:
-    """A claim's row in words: "**supported**: 0.04 [0.03, 0.05], n = 400"."""
-    value = row["value"]
-    if not isinstance(value, Interval) or value.estimate != value.estimate:
-        return row.verdict
-    return f"**{row.verdict}**: {number(value, 3)}, n = {value.n}"
+def seed(profile: str) -> str:
+    """What a training of the family is called in a table's head."""
+    return "seed 0" if profile == FAMILY else profile.replace("-", " ")
+
+
+def in_units(value: Interval | float, points: bool = False) -> str:
+    """An interval or number, or a difference of accuracies in percentage points."""
+    if not isinstance(value, Interval):
+        return f"{value:,}"
+    return tables.text(value, "+.1f", 100) if points else tables.text(value)
 
 
 def link_to(study: str) -> str:
@@ -164,31 +174,43 @@ def link_to(study: str) -> str:
 
 
 def studies() -> list[dict]:
-    """Every study: name, notebook, link, title, question (from its first cell), minutes that its executed copy took."""
+    """Every study: file, link, title (of its first cell), and the minutes that a first run takes."""
     found = []
     for name, path in available().items():
-        first = "".join(json.loads(path.read_text())["cells"][0]["source"])
-        title, _, rest = first.lstrip("# ").partition("\n")
-        question = rest.partition("**Question.**")[2].partition("\n\n")[0].strip()
-        copy, minutes = EXECUTED / path.name, None
-        if copy.exists():
-            minutes = json.loads(copy.read_text())["metadata"].get("a2r", {}).get("minutes")
-        found.append(
-            {"name": name, "file": path.name, "link": link_to(name), "title": title, "question": question}
-            | {"minutes": minutes}
-        )
+        title = "".join(record(path)["cells"][0]["source"]).partition("\n")[0].lstrip("# ")
+        copy = EXECUTED / path.name
+        minutes = record(copy)["metadata"].get("a2r", {}).get("minutes") if copy.exists() else None
+        found.append({"file": path.stem, "link": link_to(name), "title": title, "minutes": minutes})
     return found
 
 
-def example(profile: str = "nano") -> dict:
+def example() -> dict:
     """A real synthesis of the controls study: the first that rescues, selects or keeps, in this order; {} before it
     ran."""
-    if not exists(profile, "controls_examples"):
-        return {}
-    kept = table(profile, "controls_examples").fillna("")
-    return next(row for move in ("rescues", "selects", "keeps") for row in rows(kept, move=move))
+    kept = table("controls_examples").fillna("").to_dict("records") if exists("controls_examples") else []
+    return next((row for move in ("rescues", "selects", "keeps") for row in kept if row["move"] == move), {})
 
 
-def provenance(profile: str, study: str) -> dict:
-    """What a study noted of its run."""
-    return json.loads((ROOT / "figures" / profile / f"{study}.json").read_text())
+def caption(name: str, folder: Path | None = None) -> str:
+    """The caption of a figure of the family (or in a folder), as its .tex has it; "" where there is none."""
+    tex = (folder or FIGURES / FAMILY) / f"{name}_figure.tex"
+    text = re.search(r"\\caption\{(.*)\}", tex.read_text())[1] if tex.exists() else ""
+    for sign, command in tables.SIGNS.items():
+        text = text.replace(command, sign)
+    return text.replace("\\", "")
+
+
+def record(path: str | Path) -> dict:
+    """A JSON file, by its path from the repository's root."""
+    return json.loads((ROOT / path).read_text())
+
+
+def skill(problems: str) -> float:
+    """What paths that never slip score on a file of the family's problems: they test as many candidates as they may,
+    and name one of the rest where none fits."""
+    chances = pd.read_json(ROOT / problems, lines=True).chance
+    return ((TESTS + 1) * chances).clip(upper=1).mean()
+
+
+HELPERS = (families, exists, table, markdown, beside, scorecard, studies, example, caption, record, skill)
+HELPERS = {function.__name__: function for function in HELPERS} | {"profile": load_profile, "text": in_units}
