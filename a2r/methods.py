@@ -2,8 +2,7 @@
 
 A set's answers are a list of str, or None for a path without an answer. None does not vote. A method takes a set's
 answers, in the order of their indices, and its scores (name -> one number a path, the higher the better), and returns
-a `Choice`. One's own takes eight lines, in a notebook's cell or anywhere else, and is then in every study that shows
-methods:
+a `Choice`. One's own takes eight lines:
 
     from a2r.methods import Choice, method, vote
 
@@ -12,17 +11,23 @@ methods:
         "The vote of the last two paths: a method that nobody should use."
         return Choice(vote(answers[-2:]))
 
-`outcomes.played` runs them over the sets of a pool, and bills each for what it used and nothing else.
+In a file it is a method of study `ways` with `a2r run ways -p methods=mine.py`; in a cell of any notebook, of what that
+plays from there on. `a2r.played(problems, pool, prices, n_paths, n_sets, methods=named("Cons", "Last two"))` has the
+outcomes of methods on the sets of a study's pool, each billed for what it used and nothing else, as rows that go with
+those of `a2r.outcomes` (without `methods=`, of all that need no more than the pool).
 """
 
 import math
+import runpy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from scipy.special import betainc
 
 from a2r.answers import canonical, equivalent, is_integer
+from a2r.errors import UserError
 
 Answers = Sequence[str | None]
 Scores = Mapping[str, Sequence[float]]
@@ -36,8 +41,7 @@ def ballot(answers: Answers) -> dict[str, list[int]]:
     """
     positions: dict[str, list[int]] = {}
     for i, answer in enumerate(answers):
-        # nan: a missing answer in a frame
-        if answer is not None and answer == answer and (key := canonical(str(answer))):
+        if answer is not None and answer == answer and (key := canonical(str(answer))):  # nan: missing in a frame
             positions.setdefault(key, []).append(i)
     if all(map(is_integer, positions)):
         return dict(sorted(positions.items()))
@@ -60,10 +64,8 @@ def vote(answers: Answers) -> list[str]:
 
 def majority(answers: Answers, gold: str) -> float:
     """Cons@N of one set: 1.0 if the winning answer is right, the share of right ones among tied winners, 0.0 if nobody
-    voted.
-    """
-    winners = vote(answers)
-    return sum(equivalent(gold, winner) for winner in winners) / len(winners) if winners else 0.0
+    voted."""
+    return Choice(vote(answers)).score(gold)
 
 
 def explorer_state(correct: Sequence[bool], answers: Answers) -> str:
@@ -115,8 +117,8 @@ class Choice:
 
     def score(self, gold: str) -> float:
         """0..1, the share of right answers among the winners; 0 without one."""
-        right = [equivalent(gold, answer) for answer in self.answers]
-        return float((max if self.best else _mean)(right or [False]))
+        right = [equivalent(gold, answer) for answer in self.answers] or [False]
+        return float(max(right) if self.best else sum(right) / len(right))
 
 
 class Method(NamedTuple):
@@ -133,6 +135,15 @@ METHODS: dict[str, Method] = {}
 def named(*names: str) -> dict[str, Method]:
     """The registered methods of these names."""
     return {name: METHODS[name] for name in names}
+
+
+def load(path: str) -> None:
+    """Run a Python file that registers methods of one's own. UserError where there is none."""
+    if not Path(path).is_file():
+        raise UserError(
+            f"there is no file {Path(path).absolute()} to take methods from; give the path of a Python file."
+        )
+    runpy.run_path(path)
 
 
 def method(name: str, needs: tuple[str, ...] = (), asks: tuple[str, ...] = ()) -> Callable:
@@ -201,12 +212,10 @@ def route(answers: Answers, scores: Scores, sure: float = 0.75, split: float = 0
 
 def weighted(answers: Answers, weights: Sequence[float]) -> list[str]:
     """The answers whose paths' weights have the largest sum, as `vote`; paths without a weight (nan) do not vote."""
-    sums = {
-        name: sum(weights[i] for i in voters if weights[i] == weights[i]) for name, voters in ballot(answers).items()
-    }
-    return [
-        name for name, total in sums.items() if total > 0 and math.isclose(total, max(sums.values()), rel_tol=1e-12)
-    ]
+    groups = ballot(answers).items()
+    sums = {name: sum(weights[i] for i in voters if weights[i] == weights[i]) for name, voters in groups}
+    most = max(sums.values(), default=0.0)
+    return [name for name, total in sums.items() if total > 0 and math.isclose(total, most, rel_tol=1e-12)]
 
 
 def best(answers: Answers, values: Sequence[float]) -> list[str]:
@@ -221,22 +230,23 @@ def agreement(answers: Answers) -> float:
     return max(map(len, ballot(answers).values()), default=0) / max(1, len(answers))
 
 
-# Of the scores, those that are log-probabilities (per token, see engines.log_probs; "likelihood": by another model).
-# As weights they are geometric mean probabilities, so that a vote between 0 and 1 is what a path has; the others are
-# shares and counts as they are.
+# Scores that are log-probabilities (per token, see engines.log_probs; "likelihood": by another model), and those that a
+# judge gives (`scores.ASKED`), with what choosing by them is called.
 LOGPROBS = ("mean", "tail", "lowest", "likelihood")
-SCORES = (*LOGPROBS, "chosen", "verified", "wins")
+JUDGED = {
+    "chosen": "GenSelect",
+    "consistent": "Universal self-consistency",
+    "verified": "Best by verified",
+    "knockout": "Knockout",
+    "swiss": "Swiss",
+}
 
-for _name in SCORES:
-    method(f"Best by {_name}", needs=(_name,))(lambda answers, scores, name=_name: Choice(best(answers, scores[name])))
+for _name, _title in {**{name: f"Best by {name}" for name in LOGPROBS}, **JUDGED}.items():
+    method(_title, needs=(_name,))(lambda answers, scores, name=_name: Choice(best(answers, scores[name])))
 for _name in (*LOGPROBS, "verified"):
-    _weight = math.exp if _name in LOGPROBS else float
+    # of a log-probability the geometric mean probability, so that a path has a vote between 0 and 1
     method(f"Vote by {_name}", needs=(_name,))(
-        lambda answers, scores, name=_name, weight=_weight: Choice(
-            weighted(answers, [weight(s) for s in scores[name]]) or vote(answers)
+        lambda answers, scores, name=_name, weight=math.exp if _name in LOGPROBS else float: Choice(
+            weighted(answers, [weight(score) for score in scores[name]]) or vote(answers)
         )
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -200,11 +200,11 @@ def played(
     sets = cut_sets(pool.assign(cost=price(pool, prices)), n_paths, n_sets)
     heard = sets.index[sets.answer.notna()]
     scores = {name: s for name, s in {**own, **(scores or {})}.items() if s.values[heard].notna().all()}
-    asked = {name: _bills(frame, prices, "mean") for name, frame in (syntheses or {}).items()}
+    asked = {name: bills(frame, prices, "mean").to_dict("index") for name, frame in (syntheses or {}).items()}
     right = {
         name: frame.groupby(["problem_id", "set"]).correct.mean().to_dict() for name, frame in (syntheses or {}).items()
     }
-    told = {name: _bills(s.spent, prices) for name, s in scores.items() if s.spent is not None}
+    told = {name: bills(s.spent, prices).to_dict("index") for name, s in scores.items() if s.spent is not None}
     there = {name: m for name, m in methods.items() if {*m.needs} <= scores.keys() and {*m.asks} <= asked.keys()}
     gold, explorer = problems.set_index("problem_id").answer, "+".join(dict.fromkeys(pool.model))
     rows = []
@@ -240,7 +240,7 @@ def played(
 BILL = ("cost", "seconds", "engine_seconds", *SYNTHESIZER_TOKENS)
 
 
-def _bills(samples: pd.DataFrame, prices: pd.DataFrame, how: str = "sum") -> dict[tuple[str, int], dict]:
+def bills(samples: pd.DataFrame, prices: pd.DataFrame, how: str = "sum") -> pd.DataFrame:
     """What samples come to by (problem, set): BILL and model. All of them ("sum"), or one of several alike ("mean").
 
     Of a stage the slowest counts for the seconds, and stages follow one another.
@@ -251,9 +251,7 @@ def _bills(samples: pd.DataFrame, prices: pd.DataFrame, how: str = "sum") -> dic
     totals = billed.sum(skipna=False) if how == "sum" else billed.mean(skipna=False)
     totals = totals.set_axis(["cost", "engine_seconds", *SYNTHESIZER_TOKENS], axis=1)
     stages = samples.groupby(["problem_id", "set", "stage"]).seconds.agg("max" if how == "sum" else how)
-    return totals.assign(seconds=stages.groupby(["problem_id", "set"]).sum(), model=groups.model.first()).to_dict(
-        "index"
-    )
+    return totals.assign(seconds=stages.groupby(["problem_id", "set"]).sum(), model=groups.model.first())
 
 
 def matched_votes(problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, cost: float) -> pd.DataFrame:

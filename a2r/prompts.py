@@ -7,7 +7,7 @@ reference context and is asked to reason again, not to pick one. A profile may g
 
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from a2r.errors import UserError
 
@@ -23,9 +23,8 @@ SYNTHESIZER = (
     "and correct those that are not. " + INSTRUCTION
 )
 
-# Forms beside A2R's: choosing one of the references (GenSelect, arXiv 2507.17797; of two it is a pairwise comparison),
-# and judging
-# a single one (self-verification). In our own words; the embedded family is taught these four forms and no other.
+# Forms beside A2R's, in our own words: choosing one of the references (of two: a pairwise comparison), and judging a
+# single one (self-verification). The embedded family is taught these four forms and no other.
 CHOOSER = (
     "{question}\n\n"
     "Here are reference solutions to this problem. They were written independently, and any of them may be wrong.\n\n"
@@ -81,60 +80,40 @@ DEBATE = (
 
 FORMS = {
     **{"explorer": EXPLORER, "synthesizer": SYNTHESIZER, "chooser": CHOOSER, "verifier": VERIFIER},
-    **{
-        "genselect": GENSELECT,
-        "consistent": CONSISTENT,
-        "gensynthesis": GENSYNTHESIS,
-        "mixture": MIXTURE,
-        "debate": DEBATE,
-    },
+    **{"genselect": GENSELECT, "consistent": CONSISTENT, "gensynthesis": GENSYNTHESIS},
+    **{"mixture": MIXTURE, "debate": DEBATE},
 }
+# What a form's text has to have a place for, where that is not both of question and references.
+PLACES = {"explorer": {"question"}, "mixture": {"references"}, "debate": {"references"}}
 
 REFERENCE = "Reference {number}:\n{component}"
 NO_ANSWER = "(no answer)"
-
-
-def placeholders(form: str) -> set[str]:
-    """What a form's text has to have a place for."""
-    return (
-        {"references"}
-        if form in ("mixture", "debate")
-        else {"question"}
-        if form == "explorer"
-        else {"question", "references"}
-    )
 
 
 def check(form: str, text: str, where: str) -> None:
     """UserError that begins with `where` for an unknown form, or a text that has not just its placeholders."""
     if form not in FORMS:
         raise UserError(f"{where} gives a prompt '{form}', which no method asks with; known are {', '.join(FORMS)}.")
-    needed = placeholders(form)
+    needed, where = PLACES.get(form, {"question", "references"}), f"{where} gives a prompt '{form}'"
     try:
         found = {name for _, name, *_ in string.Formatter().parse(text) if name is not None}
     except ValueError as error:
-        raise UserError(
-            f"{where} gives a prompt '{form}' whose braces do not pair ({error}); double plain ones."
-        ) from None
+        raise UserError(f"{where} whose braces do not pair ({error}); double plain ones.") from None
     if missing := needed - found:
-        raise UserError(
-            f"{where} gives a prompt '{form}' without the placeholder {{{min(missing)}}}; put it where that belongs."
-        )
+        raise UserError(f"{where} without the placeholder {{{min(missing)}}}; put it where that belongs.")
     if strange := found - needed:
-        said = f"with the placeholder {{{min(strange)}}}, which nothing fills; double plain braces"
-        raise UserError(f"{where} gives a prompt '{form}' {said}.")
+        raise UserError(f"{where} with the placeholder {{{min(strange)}}}, which nothing fills; double plain braces.")
 
 
 def explorer_messages(question: str, form: str = EXPLORER) -> list[dict[str, str]]:
-    """Chat messages that ask an explorer for one path."""
+    """Chat messages that ask an explorer for one path, in the wording `form`."""
     return [{"role": "user", "content": form.format(question=question)}]
 
 
 def synthesizer_messages(
     question: str, components: Sequence[str], seed: int | None = None, form: str = SYNTHESIZER
 ) -> list[dict[str, str]]:
-    """Chat messages that give a model the problem and N answer components: to synthesize, or in another `form`
-    (CHOOSER, VERIFIER).
+    """Chat messages that give a model the problem and N answer components: to synthesize, or in another wording.
 
     The order of the references is shuffled by `seed` (None keeps it), so that no position is favoured.
     An empty component is shown as "(no answer)": a path that failed is still one of the N.
@@ -143,26 +122,22 @@ def synthesizer_messages(
     return [{"role": "user", "content": form.format(question=question, references=shown)}]
 
 
-def mixture_messages(
-    question: str, components: Sequence[str], form: str = MIXTURE, explorer: str = EXPLORER
+def messages(
+    form: str, question: str, components: Sequence[str], own: str = "", text: Callable[[str], str] = FORMS.__getitem__
 ) -> list[dict[str, str]]:
-    """Chat messages of Mixture-of-Agents: the components in the system message, in the order given."""
-    return [
-        {"role": "system", "content": form.format(references=references(components))},
-        *explorer_messages(question, explorer),
-    ]
+    """Chat messages of any form that shows references, in the order given; `text` is the wording of a form by name.
 
-
-def debate_messages(
-    question: str, own: str, others: Sequence[str], form: str = DEBATE, explorer: str = EXPLORER
-) -> list[dict[str, str]]:
-    """Chat messages of a debate's next round: question, the agent's own component as its turn, those of the others."""
-    turn = {"role": "assistant", "content": own.strip() or NO_ANSWER}
-    return [
-        *explorer_messages(question, explorer),
-        turn,
-        {"role": "user", "content": form.format(references=references(others))},
-    ]
+    Mixture-of-Agents has the references in the system message, and a debate has the agent's `own` component as its
+    turn.
+    """
+    if form == "mixture":
+        told = {"role": "system", "content": text(form).format(references=references(components))}
+        return [told, *explorer_messages(question, text("explorer"))]
+    if form == "debate":
+        turn = {"role": "assistant", "content": own.strip() or NO_ANSWER}
+        others = {"role": "user", "content": text(form).format(references=references(components))}
+        return [*explorer_messages(question, text("explorer")), turn, others]
+    return synthesizer_messages(question, components, None, text(form))
 
 
 def order(n: int, seed: int | None) -> list[int]:
@@ -175,6 +150,5 @@ def order(n: int, seed: int | None) -> list[int]:
 
 def references(components: Sequence[str]) -> str:
     """The components as a prompt shows them, numbered from 1."""
-    return "\n\n".join(
-        REFERENCE.format(number=k, component=c.strip() or NO_ANSWER) for k, c in enumerate(components, 1)
-    )
+    numbered = enumerate((component.strip() or NO_ANSWER for component in components), 1)
+    return "\n\n".join(REFERENCE.format(number=number, component=component) for number, component in numbered)

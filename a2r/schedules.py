@@ -37,8 +37,7 @@ class Round:
 # Those of others by name, from the set's size n, RSA's k and the number of rounds t.
 SCHEDULES: dict[str, Callable[[int, int, int], list[Round]]] = {
     "A2R": lambda n, k, t: [Round(1)],
-    # recursive self-aggregation (arXiv 2509.26626): n = 16, k = 4, t = 10; the answer is one of the last population,
-    # or its vote
+    # recursive self-aggregation (arXiv 2509.26626): n = 16, k = 4, t = 10; the answer is the last population's vote
     "RSA": lambda n, k, t: [Round(n, k)] * t,
     # PaCoRe (arXiv 2601.05593): [32, 4] and a final call, and as small as [8, 2]; its [4] and [16] are A2R@4 and A2R@16
     "PaCoRe": lambda n, k, t: [Round(max(2, n // 8)), Round(1)],
@@ -84,10 +83,8 @@ def play(
         asks = []
         for (problem_id, place), components in population.items():
             problem, seed = questions.loc[problem_id], (lab.seed, problem_id, place)
-            wanted = Counter(
-                _shown(lab, problem.question, components, step, seed, number, i) for i in range(step.width)
-            )
-            for shown, count in wanted.items():
+            shown_to = (_shown(lab, problem.question, components, step, seed, number, i) for i in range(step.width))
+            for shown, count in Counter(shown_to).items():
                 first = before[problem_id, place, model, shown]
                 before[problem_id, place, model, shown] += count
                 told, indices = tuple(json.loads(shown)), range(first, first + count)
@@ -115,17 +112,12 @@ def check(step: Round, number: int, size: int) -> None:
 
 def _shown(lab: Profile, question: str, components: list[str], step: Round, seed: tuple, number: int, i: int) -> str:
     """The messages of output `i` of a round, as JSON."""
-    there = [j for j in range(len(components)) if step.form != "debate" or j != i]
-    if step.k is None or step.k == len(there):
-        again = (() if number == 1 else (number,)) + ((i,) if step.form == "debate" else ())
+    debate = step.form == "debate"
+    there = [j for j in range(len(components)) if not debate or j != i]
+    if step.k in (None, len(there)):
+        again = (() if number == 1 else (number,)) + ((i,) if debate else ())
         read = [there[j] for j in prompts.order(len(there), derive_seed(*seed, *again))]
     else:
         read = random.Random(derive_seed(*seed, number, i)).sample(there, step.k)
-    texts, text = [components[j] for j in read], lab.prompt(step.form)
-    if step.form == "mixture":
-        messages = prompts.mixture_messages(question, texts, text, lab.prompt("explorer"))
-    elif step.form == "debate":
-        messages = prompts.debate_messages(question, components[i], texts, text, lab.prompt("explorer"))
-    else:
-        messages = prompts.synthesizer_messages(question, texts, None, text)
-    return json.dumps(messages)
+    own = components[i] if debate else ""
+    return json.dumps(prompts.messages(step.form, question, [components[j] for j in read], own, lab.prompt))

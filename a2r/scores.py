@@ -1,11 +1,11 @@
 """Scores of paths that a model has to be asked for: what free methods (`methods`) choose by, and what asking took.
 
-Each function takes the sets of a graded pool and returns an `outcomes.Score`. A score is told of a set's paths
-together, so that it is paid for the set.
+Each function takes sets of a graded pool (`sets_of`) and returns an `outcomes.Score` of their paths. A score is told of
+a set's paths together, so that it is paid for the set.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -18,98 +18,91 @@ from a2r.profiles import Profile
 YES = {"yes", "true", "right", "correct"}
 
 
-def likelihood(
-    lab: Profile, model: str, problems: pd.DataFrame, pool: pd.DataFrame, n_paths: int, n_sets: int
-) -> Score:
+class Set(NamedTuple):
+    """A set of paths as a judge sees it: the problem's row, the set's number and graded rows, and their answer
+    components by pool label."""
+
+    problem: NamedTuple
+    number: int
+    paths: pd.DataFrame
+    components: dict[int, str]
+
+    def ask(self, lab: Profile, form: str, labels: list[int], indices: range = range(1), condition: str = "") -> Ask:
+        """The paths with these labels, in this order, shown in a prompt of this form."""
+        messages = prompts.messages(form, self.problem.question, [self.components[i] for i in labels], text=lab.prompt)
+        explorer, where = "+".join(dict.fromkeys(self.paths.model)), (self.problem.benchmark, self.problem.problem_id)
+        return Ask(*where, tuple(messages), indices, self.number, explorer, condition or form)
+
+    def shuffled(self, lab: Profile, by: str) -> list[int]:
+        """The labels in an order drawn by (run seed, problem, set, `by`)."""
+        seed = derive_seed(lab.seed, self.problem.problem_id, self.number, by)
+        return [self.paths.index[i] for i in prompts.order(len(self.paths), seed)]
+
+
+def sets_of(problems: pd.DataFrame, pool: pd.DataFrame, n_paths: int, n_sets: int) -> list[Set]:
+    """The sets of a graded pool, problem by problem."""
+    rows = {p.problem_id: p for p in problems.itertuples()}
+    groups = cut_sets(pool, n_paths, n_sets).groupby(["problem_id", "set"], sort=False)
+    return [
+        Set(rows[problem_id], number, paths, {i: answer_component(text) for i, text in paths.text.items()})
+        for (problem_id, number), paths in groups
+    ]
+
+
+def likelihood(lab: Profile, model: str, sets: list[Set]) -> Score:
     """How likely `model` finds each path after the explorer's prompt: its mean log-probability per token, for one
     prefill a path.
 
     Nothing is written (Squeeze-Evolve's scoring model, arXiv 2604.07725). A path that failed has no text and no
     likelihood (nan).
     """
-    opened, questions = lab.model(model).opened, problems.set_index("problem_id").question
-    paths = cut_sets(pool, n_paths, n_sets)
-    paths = paths[paths.text != ""]
-    asks = [
-        Ask(
-            **{
-                "benchmark": path.benchmark,
-                "problem_id": path.problem_id,
-                "indices": range(1),
-                "set": number,
-                "explorer": path.model,
-            },
-            messages=tuple(prompts.explorer_messages(questions[path.problem_id], lab.prompt("explorer"))),
-            scored=path.text.removeprefix("<think>\n") if opened else path.text,
-        )
-        for path, number in zip(paths.itertuples(), paths["set"], strict=True)
-    ]
+    opened, asks, labels = lab.model(model).opened, [], []
+    for one in sets:
+        messages = tuple(prompts.explorer_messages(one.problem.question, lab.prompt("explorer")))
+        for path in one.paths[one.paths.text != ""].itertuples():
+            text = path.text.removeprefix("<think>\n") if opened else path.text
+            where = path.benchmark, path.problem_id
+            asks.append(Ask(*where, messages, range(1), one.number, path.model, scored=text))
+            labels.append(path.Index)
     spent = pipeline.ask(lab, model, "scorer", asks)
-    return Score(pd.Series(spent.logprob_mean.to_numpy(), index=paths.index).reindex(pool.index), spent)
+    values = pd.Series(spent.logprob_mean.to_numpy(float), index=labels)
+    return Score(values.reindex([label for one in sets for label in one.paths.index]), spent)
 
 
-def chosen(
-    lab: Profile,
-    model: str,
-    problems: pd.DataFrame,
-    pool: pd.DataFrame,
-    n_paths: int,
-    n_sets: int,
-    form: str = "chooser",
-) -> Score:
+def chosen(lab: Profile, model: str, sets: list[Set], form: str = "chooser") -> Score:
     """1 for the reference whose number `model` puts in its box, 0 for the others, and for all where it names none.
 
     `form` is a prompt that asks for a number: "chooser", "genselect" (arXiv 2507.17797) or "consistent" (2311.17311).
     The order of the references is shuffled by the problem and set.
     """
-    asks, orders = [], []
-    for problem, number, paths in _sets(problems, pool, n_paths, n_sets):
-        order = prompts.order(len(paths), derive_seed(lab.seed, problem.problem_id, number, form))
-        orders.append(paths.index[order])
-        messages = prompts.synthesizer_messages(
-            problem.question, _components(paths.iloc[order]), None, lab.prompt(form)
-        )
-        asks.append(_ask(problem, number, paths, messages, form))
+    orders = [one.shuffled(lab, form) for one in sets]
+    asks = (one.ask(lab, form, order) for one, order in zip(sets, orders, strict=True))
     spent = pipeline.ask(lab, model, "synthesizer", asks)
     values = pd.Series(0.0, index=[label for order in orders for label in order])
     for order, text in zip(orders, spent.text, strict=True):
         if 0 < (place := _number(text)) <= len(order):
             values[order[place - 1]] = 1.0
-    return Score(values.reindex(pool.index), spent)
+    return Score(values, spent)
 
 
-def verified(
-    lab: Profile, model: str, problems: pd.DataFrame, pool: pd.DataFrame, n_paths: int, n_sets: int, draws: int = 1
-) -> Score:
+def verified(lab: Profile, model: str, sets: list[Set], form: str = "verifier", draws: int = 1) -> Score:
     """The share of `draws` verdicts of `model` that call a path right: self-verification of every path by itself.
 
     Two paths of a set that say the same are asked about apart, as two samples of one prompt.
     """
-    asks, labels, before = [], [], Counter()
-    for problem, number, paths in _sets(problems, pool, n_paths, n_sets):
-        for label, component in zip(paths.index, _components(paths), strict=True):
-            messages = prompts.synthesizer_messages(problem.question, [component], None, lab.prompt("verifier"))
-            first = draws * before[problem.problem_id, number, component]
-            before[problem.problem_id, number, component] += 1
-            asks.append(_ask(problem, number, paths, messages, "verifier", range(first, first + draws)))
+    asks, labels = [], []
+    for one in sets:
+        before: Counter = Counter()
+        for label, component in one.components.items():
+            asks.append(one.ask(lab, form, [label], range(before[component], before[component] + draws)))
+            before[component] += draws
             labels += [label] * draws
     spent = pipeline.ask(lab, model, "synthesizer", asks)
-    accepted = pd.Series(
-        [canonical(extract(text) or "").casefold() in YES for text in spent.text], index=labels, dtype=float
-    )
-    return Score(accepted.groupby(level=0).mean().reindex(pool.index), spent)
+    accepted = [canonical(extract(text) or "").casefold() in YES for text in spent.text]
+    return Score(pd.Series(accepted, index=labels, dtype=float).groupby(level=0).mean(), spent)
 
 
-def wins(
-    lab: Profile,
-    model: str,
-    problems: pd.DataFrame,
-    pool: pd.DataFrame,
-    n_paths: int,
-    n_sets: int,
-    swiss: int = 0,
-    form: str = "chooser",
-) -> Score:
+def wins(lab: Profile, model: str, sets: list[Set], form: str = "chooser", swiss: int = 0) -> Score:
     """Matches won in a tournament in which `model` is shown two paths at a time, each pair in both orders.
 
     Knockout (arXiv 2411.19477): winners go on until one is left; drawn lots decide who meets whom, and a match in
@@ -117,66 +110,57 @@ def wins(
     those with as many points. Where two paths have one answer nothing is asked: it is right or wrong in both. `spent`
     has the columns `stage` and, in pool labels, `one`, `two` (as they were shown) and `won` (<NA>: neither).
     """
-    fields = []
-    for problem, number, paths in _sets(problems, pool, n_paths, n_sets):
-        lots = [
-            paths.index[i] for i in prompts.order(len(paths), derive_seed(lab.seed, problem.problem_id, number, "lots"))
+    answers = pd.concat([one.paths.answer for one in sets]).items()
+    said = {i: canonical(answer) if isinstance(answer, str) else f"no answer {i}" for i, answer in answers}
+    points = [dict.fromkeys(one.shuffled(lab, "lots"), 0.0) for one in sets]
+    alive, stages = [list(lots) for lots in points], []
+    while len(stages) < swiss if swiss else any(len(line) > 1 for line in alive):
+        lines = [
+            sorted(line, key=lambda i, p=p: -p[i]) if swiss else line for line, p in zip(alive, points, strict=True)
         ]
-        fields.append((problem, number, paths, lots, dict.fromkeys(lots, 0.0)))
-    stages = []
-    while True:
-        asks, shown, matches = [], [], []
-        for problem, number, paths, alive, points in fields:
-            components = dict(zip(paths.index, _components(paths), strict=True))
-            answers = paths.answer.where(paths.answer.notna(), paths.index.to_series().astype(str).radd("no answer "))
-            keys = answers.astype(str).map(canonical)
-            line = sorted(alive, key=lambda label: -points[label]) if swiss else list(alive)
-            pairs = list(zip(line[::2], line[1::2], strict=False)) if not swiss or len(stages) < swiss else []
-            matches.append(pairs)
-            for one, two in ((a, b) for pair in pairs for a, b in (pair, pair[::-1]) if keys[pair[0]] != keys[pair[1]]):
-                messages = prompts.synthesizer_messages(
-                    problem.question, [components[one], components[two]], None, lab.prompt(form)
-                )
-                asks.append(_ask(problem, number, paths, messages, f"{form} of two"))
-                shown.append((one, two))
-        if not any(matches):
-            break
+        matches = [list(zip(line[::2], line[1::2], strict=False)) for line in lines]
+        differing = [
+            (one, a, b) for one, some in zip(sets, matches, strict=True) for a, b in some if said[a] != said[b]
+        ]
+        shown = [(one, pair) for one, a, b in differing for pair in ([a, b], [b, a])]
+        asks = (one.ask(lab, form, pair, condition=f"{form} of two") for one, pair in shown)
         made = pipeline.ask(lab, model, "synthesizer", asks)
-        picks = [
-            pair[n - 1] if (n := _number(text)) in (1, 2) else pd.NA
-            for pair, text in zip(shown, made.text, strict=True)
-        ]
-        names = {"one": [a for a, _ in shown], "two": [b for _, b in shown], "won": pd.array(picks, dtype="Int64")}
-        stages.append(made.assign(stage=len(stages), **names))
-        votes = Counter(pick for pick in picks if pick is not pd.NA)
-        for (*_, alive, points), pairs in zip(fields, matches, strict=True):
-            for one, two in pairs:
+        places = zip((pair for _, pair in shown), map(_number, made.text), strict=True)
+        won = [pair[n - 1] if n in (1, 2) else None for pair, n in places]
+        names = {"one": [pair[0] for _, pair in shown], "two": [pair[1] for _, pair in shown]}
+        stages.append(made.assign(stage=len(stages), **names, won=pd.array(won, dtype="Int64")))
+        votes = Counter(won)
+        for line, score, some in zip(alive, points, matches, strict=True):
+            for one, two in some:
                 winner, loser = (two, one) if votes[two] > votes[one] else (one, two)
-                points[winner] += 1 if not swiss or votes[one] != votes[two] else 0.5
+                drawn = swiss and votes[one] == votes[two]
+                score[winner] += 0.5 if drawn else 1
+                score[loser] += 0.5 if drawn else 0
                 if not swiss:
-                    alive.remove(loser)
-                elif votes[one] == votes[two]:
-                    points[loser] += 0.5
-    values = pd.Series({label: value for *_, points in fields for label, value in points.items()})
-    return Score(values.reindex(pool.index), pd.concat(stages, ignore_index=True))
+                    line.remove(loser)
+    values = pd.Series({label: value for score in points for label, value in score.items()})
+    return Score(values, pd.concat(stages, ignore_index=True) if stages else None)
 
 
-def _sets(problems: pd.DataFrame, pool: pd.DataFrame, n_paths: int, n_sets: int) -> Iterator[tuple]:
-    """(problem, set, its paths) of every set; the problem is a row with `problem_id`, `benchmark` and `question`."""
-    questions = {p.problem_id: p for p in problems.itertuples()}
-    for (problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(["problem_id", "set"], sort=False):
-        yield questions[problem_id], number, paths
+# What a judge can be asked: score (`methods.JUDGED`) -> how, and its forms, of which the first that it knows is taken.
+ASKED = {
+    "chosen": (chosen, ("genselect", "chooser")),
+    "consistent": (chosen, ("consistent",)),
+    "verified": (verified, ("verifier",)),
+    "knockout": (wins, ("chooser",)),
+    "swiss": (wins, ("chooser",)),
+}
 
 
-def _components(paths: pd.DataFrame) -> list[str]:
-    return [answer_component(text) for text in paths.text]
-
-
-def _ask(
-    problem, number: int, paths: pd.DataFrame, messages: list[dict], condition: str, indices: range = range(1)
-) -> Ask:
-    explorer = "+".join(dict.fromkeys(paths.model))
-    return Ask(problem.benchmark, problem.problem_id, tuple(messages), indices, number, explorer, condition)
+def judged(lab: Profile, model: str, sets: list[Set]) -> dict[str, Score]:
+    """Every score of `ASKED` whose form the profile's models know; a Swiss tournament has log2(N) rounds."""
+    rounds = (len(sets[0].paths) - 1).bit_length()
+    known = {name: [form for form in forms if form in lab.forms] for name, (_, forms) in ASKED.items()}
+    return {
+        name: ask(lab, model, sets, known[name][0], **({"swiss": rounds} if name == "swiss" else {}))
+        for name, (ask, _) in ASKED.items()
+        if known[name]
+    }
 
 
 def _number(text: str) -> int:

@@ -106,6 +106,24 @@ def test_samples_of_one_request_differ_are_as_often_right_and_share_their_prompt
     assert difference.low <= 0 <= difference.high
 
 
+def test_prefill_scores_are_those_of_the_transformers_engine():
+    rng, asked = random.Random("vllm/scores"), []
+    for request in requests(40, "explorer", Sampling(1.0, max_tokens=1)):
+        asked.append(replace(request, scored=frame.path(draw("dev", rng, {"numbers": 1}, 4), rng, slips=0.1)))
+    found = {}
+    for kind, options in (("transformers", {"threads": 2}), ("vllm", {"server": OPTIONS})):
+        engine = open_engine(kind, str(MODELS / "nano-64"), options=options)
+        found[kind] = {made.key: made for made in engine.score(asked)}
+        engine.close()
+    apart = []
+    for key, ours in found["transformers"].items():
+        theirs = found["vllm"][key]
+        assert not theirs.error and theirs.prompt_tokens == ours.prompt_tokens and theirs.completion_tokens == 0
+        apart += [abs(a - b) for a, b in zip(ours.logprobs, theirs.logprobs, strict=True)]
+    print(f"log-probabilities differ by {max(apart):.2g} at most")
+    assert len(apart) == 120 and max(apart) < 1e-3
+
+
 def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["NoSuchModel"], "model_type": "qwen3"}))
     with pytest.raises(EngineError, match=r"the vLLM server ended while starting; its log .*\.log ends with:\n(.*\n)+"):

@@ -80,8 +80,8 @@ def test_what_is_chosen_scores_and_a_fallback_is_the_vote():
         and Choice(["5", "6"], best=True).score("6") == 1
     )
     answers = ["5", "6", "6", "7"]
-    assert choose("Best by chosen", answers, chosen=[0, 0, 0, 1]).answers == ["7"]
-    assert choose("Best by chosen", answers, chosen=[0, 0, 0, 0]).answers == ["6"], "no choice: the vote"
+    assert choose("GenSelect", answers, chosen=[0, 0, 0, 1]).answers == ["7"]
+    assert choose("GenSelect", answers, chosen=[0, 0, 0, 0]).answers == ["6"], "no choice: the vote"
     assert choose("Best by verified", answers, verified=[1, 0, 1, 1]).answers == ["5", "6", "7"], (
         "the vote of the accepted ones"
     )
@@ -122,7 +122,7 @@ def test_a_method_pays_for_what_it_used(lab, problems, road):
     for column in columns[:6]:
         expected = a2r[column].where(asked, vote[column])
         pd.testing.assert_series_equal(gated[column], expected, check_names=False, check_dtype=False)
-    assert "Route@4" not in set(table.method) and not table.method.str.contains("likelihood|chosen").any(), (
+    assert "Route@4" not in set(table.method) and not table.method.str.contains("likelihood|GenSelect").any(), (
         "what lacks is left out"
     )
     assert {"Best by mean@4", "Vote by tail@4"} <= set(table.method)
@@ -145,8 +145,8 @@ def test_a_score_is_paid_and_stages_follow_one_another(problems, road):
     spent = pool.assign(set=pool["index"] // 4, stage=pool["index"] % 2, model="b", seconds=pool["index"] + 1.0)
     values = pool["index"].astype(float)
     table = of(
-        played(problems, pool, prices, 4, 2, {"wins": Score(values, spent)}, methods=named("Best by wins", "Cons")),
-        "Best by wins@4",
+        played(problems, pool, prices, 4, 2, {"knockout": Score(values, spent)}, methods=named("Knockout", "Cons")),
+        "Knockout@4",
     )
     cons = of(played(problems, pool, prices, 4, 2, methods=named("Cons")), "Cons@4")
     last = pool[pool["index"] % 4 == 3].assign(set=lambda p: p["index"] // 4).set_index(["problem_id", "set"])

@@ -12,9 +12,8 @@ from a2r.prompts import (
     INSTRUCTION,
     NO_ANSWER,
     check,
-    debate_messages,
     explorer_messages,
-    mixture_messages,
+    messages,
     synthesizer_messages,
 )
 
@@ -51,13 +50,9 @@ def test_synthesizer():
 @pytest.mark.parametrize("form", [form for form in FORMS if form not in ("explorer", "synthesizer")])
 def test_the_forms_beside_them(form):
     shown = COMPONENTS[:1] if form == "verifier" else COMPONENTS
-    if form == "mixture":
-        messages = mixture_messages(QUESTION, shown)
-    elif form == "debate":
-        messages = debate_messages(QUESTION, shown[0], shown[1:])
-    else:
-        messages = synthesizer_messages(QUESTION, shown, form=FORMS[form])
-    assert "\n=====\n".join(f"{m['role']}:\n{m['content']}" for m in messages) == golden(form)
+    own, shown = (shown[0], shown[1:]) if form == "debate" else ("", shown)
+    made = messages(form, QUESTION, shown, own)
+    assert "\n=====\n".join(f"{m['role']}:\n{m['content']}" for m in made) == golden(form)
 
 
 @pytest.mark.parametrize(

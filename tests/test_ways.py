@@ -1,12 +1,15 @@
 """The study of ways over a scripted model: what is sampled, what it costs, and what its tables say."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from fakes import Scripted, knowing
 
-from a2r import figures, read_prices, stats
+from a2r import figures, methods, read_prices, stats
+from a2r.methods import METHODS, majority
 from a2r.prices import price
 from a2r.studies import ways
 
@@ -30,7 +33,8 @@ def test_every_family_is_there_and_a_second_run_samples_nothing(lab, problems, p
     assert set(played.outcomes.family) == set(ways.FAMILIES)
     assert {"Cons@1", "Cons@16", "Adaptive@16", "Early stop@16", "Gate@4", "Route@4", "A2R@4", "A2R@4 by b"} <= names
     assert {"RSA@8", "RSA@8, round 1", "PaCoRe@8", "Debate@4", "Mixture-of-Agents@4", "Refinement@1"} <= names
-    assert {"Best by chosen@4", "Best by chosen@4 by b", "Vote by likelihood@4 by b", "Best by wins@4"} <= names
+    assert {"GenSelect@4", "GenSelect@4 by b", "Universal self-consistency@4", "Swiss@4 by b"} <= names
+    assert {"Vote by likelihood@4 by b", "Knockout@4"} <= names
     assert played.outcomes.groupby("method").problem_id.nunique().eq(3).all()
     engine = use(Scripted(knowing))
     again = ways.run(lab.with_(n_sets=1), problems, ways.roles(lab), read_prices(lab.prices), **SMALL)
@@ -54,12 +58,12 @@ def test_the_vote_beside_a_method_costs_the_same(played):
     for method, row in table.iterrows():
         assert row["cost ratio"] == pytest.approx(min(1, most / cost(played, method))), method
     wide = stats.per_problem(played.outcomes)
-    chosen = table.loc["Best by chosen@4"]
-    low, high = cost(played, "Cons@4"), cost(played, "Cons@6")
-    share = (cost(played, "Best by chosen@4") - low) / (high - low)
-    assert 0 < share < 1 and chosen["paths of the vote"] == pytest.approx(4 + 2 * share)
-    vote = (1 - share) * wide["Cons@4"] + share * wide["Cons@6"]
-    assert chosen.difference.estimate == pytest.approx((wide["Best by chosen@4"] - vote).mean())
+    chosen = table.loc["GenSelect@4"]
+    low, high = cost(played, "Cons@6"), cost(played, "Cons@8")
+    share = (cost(played, "GenSelect@4") - low) / (high - low)
+    assert 0 < share < 1 and chosen["paths of the vote"] == pytest.approx(6 + 2 * share)
+    vote = (1 - share) * wide["Cons@6"] + share * wide["Cons@8"]
+    assert chosen.difference.estimate == pytest.approx((wide["GenSelect@4"] - vote).mean())
     assert (table.p_holm >= table.p).all() and not table.index.str.startswith("Oracle").any()
 
 
@@ -77,8 +81,8 @@ def test_rounds_start_from_the_paths_and_are_held_against_their_ceiling(problems
     assert "A2R@4" not in table.index.get_level_values(0), "one round is no schedule of rounds"
 
 
-def test_a_gate_that_nobody_passes_is_a2r(lab, problems, played):
-    table = ways.gates(problems, played, read_prices(lab.prices), lab.with_(n_sets=1))
+def test_a_gate_that_nobody_passes_is_a2r(lab, played):
+    table = ways.gates(played, lab.with_(n_sets=1))
     votes = played.pool[played.pool["index"] < 4].groupby("problem_id").answer.agg(lambda a: a.value_counts().max())
     assert table["vote where at least"].tolist() == [2, 3, 4]
     for row in table.to_dict("records"):
@@ -86,6 +90,9 @@ def test_a_gate_that_nobody_passes_is_a2r(lab, problems, played):
         assert row["A2R"].estimate == pytest.approx(cost_free(played, "A2R@4"))
         assert row["no loss"] == (abs(row["loss"].low) < 0.02 and abs(row["loss"].high) < 0.02)
         assert row["cost ratio"] <= 1
+    at_three, gate = table.set_index("vote where at least").loc[3], "Gate@4"
+    assert at_three.accuracy.estimate == pytest.approx(cost_free(played, gate)), "the gate at 0.75 of 4"
+    assert at_three["cost ratio"] == pytest.approx(cost(played, gate) / cost(played, "A2R@4"))
 
 
 def cost_free(played, method: str) -> float:
@@ -138,9 +145,49 @@ def test_paths_whose_cost_nobody_knows(lab, problems, use):
     points = ways.points(unknown.outcomes)
     assert all(np.isnan(v.estimate) for v in points.cost) and not points["front by cost"].any()
     assert ways.draw_ways(points, "USD").axes[0].get_xlabel() == "no cost is known"
-    gates = ways.gates(problems, unknown, read_prices(lab.prices), lab)
+    gates = ways.gates(unknown, lab)
     assert list(gates) == ["vote where at least", "saved", "right there"] and ways.by_round(problems, unknown).empty
     plt.close("all")
+
+
+def test_the_vote_has_as_many_paths_as_the_dearest_way_costs(lab, problems, use, monkeypatch):
+    monkeypatch.setattr(ways, "LEAST", 8)
+    use(Scripted(knowing))
+    sizes = {"n_population": 8, "n_references": 3, "n_rounds": 1}
+    played = ways.run(lab.with_(n_sets=1), problems, ways.roles(lab), read_prices(lab.prices), **sizes)
+    votes = played.outcomes[played.outcomes.method.str.match(r"Cons@\d+$")]
+    most = votes.method.str.split("@").str[1].astype(int).max()
+    dearest = played.outcomes[played.outcomes.family != "vote"].groupby("method").cost.mean().max()
+    path = cost(played, "Cons@1")
+    assert most % ways.STEP == 0 and (most - ways.STEP) * path < dearest * 1.02 and dearest * 0.98 < most * path
+    assert ways.matched(played.outcomes)["cost ratio"].min() > 0.98
+    monkeypatch.setattr(ways, "MOST", 16)
+    capped = ways.run(lab.with_(n_sets=1), problems, ways.roles(lab), read_prices(lab.prices), **sizes)
+    assert "Cons@16" in set(capped.outcomes.method) and ways.matched(capped.outcomes)["cost ratio"].min() < 0.9
+
+
+def test_a_score_says_of_how_many_sets_it_is_the_mean(lab, played):
+    points = ways.points(played.outcomes).set_index("method")
+    assert points.sets[["Cons@1", "Cons@4", "Cons@6", "Cons@16", "A2R@4"]].tolist() == [16, 4, 2, 1, 1]
+    firsts = played.outcomes[(played.outcomes.method == "Cons@4") & (played.outcomes["set"] == 0)]
+    own = played.pool[played.pool["index"] < 4].groupby("problem_id").answer.agg(list)
+    gold = {"sum-1": "8", "sum-2": "16", "sum-3": "24"}
+    assert firsts.set_index("problem_id").correct.to_dict() == {i: majority(a, gold[i]) for i, a in own.items()}
+
+
+def test_a_method_of_ones_own_is_a_file(lab, problems, use, tmp_path, monkeypatch):
+    monkeypatch.setattr(ways, "METHODS", mine := dict(METHODS))
+    monkeypatch.setattr("a2r.methods.METHODS", mine)
+    use(Scripted(knowing))
+    own = tmp_path / "mine.py"
+    example = methods.__doc__.split("One's own takes eight lines:")[1].split("In a file it is")[0]
+    own.write_text(textwrap.dedent(example))
+    lab = lab.with_(n_sets=1)
+    played = ways.run(lab, problems, ways.roles(lab, synthesizer="none"), read_prices(lab.prices), str(own))
+    rows = played.outcomes[played.outcomes.method == "Last two@4"]
+    assert len(rows) == 3 and set(rows.family) == {"vote"} and "Last two@4" in set(ways.matched(played.outcomes).method)
+    with pytest.raises(ways.UserError, match=r"there is no file .*nobody\.py to take methods from"):
+        ways.run(lab, problems, ways.roles(lab), read_prices(lab.prices), "nobody.py")
 
 
 def test_depth_is_the_same_question_with_its_dial_turned(lab, problems, use):
@@ -149,7 +196,7 @@ def test_depth_is_the_same_question_with_its_dial_turned(lab, problems, use):
     frames = list(ways.depth(lab, "a", dialled, read_prices(lab.prices)))
     assert not list(ways.depth(lab, "a", problems, read_prices(lab.prices)))
     table = pd.concat(frames)
-    assert set(table.method) == {f"{t}, Cons@{n}" for t in ("1 test", "2 tests", "8 tests") for n in (1, 4)}
+    assert set(table.method) == {f"{t}, Cons@{n}" for t in ("1 test", "8 tests") for n in (1, 4)}
     asked = {r.messages[0]["content"].split("You may test ")[1][0] for r in engine.requests}
     assert asked == {str(t) for t in ways.DIALS}
 
