@@ -1,12 +1,15 @@
 """The two prompts, letter by letter: a changed prompt is another experiment, and asks for every sample anew."""
 
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from fakes import FakeServer, completion, write_profile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2r import UserError
+from a2r import UserError, explore, grade, load_problems, load_profile, prompts
 from a2r.prompts import (
     FORMS,
     INSTRUCTION,
@@ -16,6 +19,8 @@ from a2r.prompts import (
     messages,
     synthesizer_messages,
 )
+from a2r.schedules import Round, play
+from a2r.scores import chosen, sets_of, verified
 
 GOLDEN = Path(__file__).parent / "golden"
 QUESTION = "A counter keeps the last three digits. It starts at 347. Multiply by 6. What is shown at the end?"
@@ -52,7 +57,48 @@ def test_the_forms_beside_them(form):
     shown = COMPONENTS[:1] if form == "verifier" else COMPONENTS
     own, shown = (shown[0], shown[1:]) if form == "debate" else ("", shown)
     made = messages(form, QUESTION, shown, own)
-    assert "\n=====\n".join(f"{m['role']}:\n{m['content']}" for m in made) == golden(form)
+    assert transcript(made) == golden(form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_over_http_every_form_arrives_as_it_stands_and_its_answer_is_read(form, tmp_path, monkeypatch):
+    """One set of the golden paths, in the golden order, asked of a server in each form's own way."""
+    drawn = prompts.order
+    monkeypatch.setattr(prompts, "order", lambda n, seed: drawn(n, 7 if seed and form == "synthesizer" else None))
+    whole = golden(form) if form not in ("explorer", "synthesizer") else f"user:\n{golden(form)}"
+
+    def behave(body, before):
+        verdict = {"verifier": "yes" if transcript(body["messages"]) == whole else "no"}
+        said = dict.fromkeys(("chooser", "genselect", "consistent"), 3) | verdict
+        return completion(body, [{"content": f"<think>\nhm\n</think>\n\n\\boxed{{{said.get(form, '482')}}}"}])
+
+    server = FakeServer(behave)
+    problem = {"problem_id": "one", "question": QUESTION, "answer": "482"}
+    (tmp_path / "one.jsonl").write_text(json.dumps(problem))
+    benchmarks = [{"name": "one", "path": str(tmp_path / "one.jsonl")}]
+    options = {"base_url": server.url, "concurrency": 1}
+    keys = {"models": [{"name": "a", "path": "m"}], "benchmarks": benchmarks}
+    lab = load_profile(str(write_profile(tmp_path, **keys, engine="openai", engine_options=options)))
+    problems = load_problems(lab)
+    texts = [f"<think>\nhm\n</think>\n\n{component}" if component else "" for component in COMPONENTS]
+    rows = {"benchmark": "one", "problem_id": "one", "model": "a", "text": texts, "error": "", "index": range(4)}
+    pool = grade(pd.DataFrame(rows), problems)
+    sets = sets_of(problems, pool, 4, 1)
+    if form == "explorer":
+        assert grade(explore(lab, "a", problems, 1), problems).correct.all()
+    elif form in ("chooser", "genselect", "consistent"):
+        assert chosen(lab, "a", sets, form).values.tolist() == [0, 0, 1, 0]
+    elif form == "verifier":
+        assert verified(lab, "a", sets).values.tolist() == [1, 0, 0, 0]
+    else:
+        made = play(lab, "a", problems, pool, [Round(4 if form == "debate" else 1, form=form)], 4, 1)
+        assert grade(made, problems).correct.all()
+    assert whole in [transcript(body["messages"]) for body in server.bodies]
+    server.close()
+
+
+def transcript(messages: list[dict]) -> str:
+    return "\n=====\n".join(f"{m['role']}:\n{m['content']}" for m in messages)
 
 
 @pytest.mark.parametrize(
