@@ -48,9 +48,7 @@ def ballot(answers: Answers) -> dict[str, list[int]]:
     groups: list[list[str]] = []
     for key in sorted(positions):
         same = [group for group in groups if any(equivalent(other, key) for other in group)]
-        groups = [group for group in groups if group not in same] + [
-            [*(other for group in same for other in group), key]
-        ]
+        groups = [*(group for group in groups if group not in same), [*(k for group in same for k in group), key]]
     named = {min(group, key=lambda key: (-len(positions[key]), key)): group for group in groups}
     return {name: sorted(i for key in named[name] for i in positions[key]) for name in sorted(named)}
 
@@ -81,23 +79,18 @@ def explorer_state(correct: Sequence[bool], answers: Answers) -> str:
     """
     if len(correct) != len(answers) or not len(answers):
         raise ValueError(
-            f"explorer_state: {len(correct)} verdicts for {len(answers)} answers; "
-            "give one of each per path, at least one."
+            f"explorer_state: {len(correct)} verdicts for {len(answers)} answers; give one of each a path."
         )
-    if not any(correct):
-        return "none"
-    if all(correct):
-        return "all"
-    groups = ballot(answers)
-    top = max(map(len, groups.values()), default=0)
-    right = {name for name, voters in groups.items() if any(correct[i] for i in voters)}
-    if not right:
-        raise ValueError(
-            "explorer_state: a path without an answer is marked correct; grade the set again with a2r.answers."
-        )
-    if max(len(groups[name]) for name in right) < top:
-        return "minority"
-    return "tie" if any(len(groups[name]) == top for name in groups if name not in right) else "majority"
+    if not any(correct) or all(correct):
+        return "all" if any(correct) else "none"
+    most = {True: 0, False: 0}  # votes of the largest right group, and of the largest wrong one
+    for voters in ballot(answers).values():
+        right = any(correct[i] for i in voters)
+        most[right] = max(most[right], len(voters))
+    if not most[True]:
+        raise ValueError("explorer_state: a path without an answer is marked correct; grade the set again.")
+    lead = most[True] - most[False]
+    return "minority" if lead < 0 else "majority" if lead else "tie"
 
 
 @dataclass(frozen=True)
@@ -149,7 +142,7 @@ def load(path: str) -> None:
 def method(name: str, needs: tuple[str, ...] = (), asks: tuple[str, ...] = ()) -> Callable:
     """Register the decorated function as a free method, in place of any of that name; see `Method`."""
 
-    def register(choose: Callable[[Answers, Scores], Choice]) -> Callable[[Answers, Scores], Choice]:
+    def register(choose: Callable) -> Callable:
         METHODS[name] = Method(choose, needs, asks)
         return choose
 
@@ -174,7 +167,7 @@ def adaptive(answers: Answers, scores: Scores, threshold: float = 0.95) -> Choic
 
     Stops where P(p > 1/2) >= threshold, p ~ Beta(v1 + 1, v2 + 1) over the two largest groups' votes; then the vote.
     """
-    drawn = len(answers)
+    drawn = 0
     for drawn in range(1, len(answers) + 1):
         first, second = [*sorted(map(len, ballot(answers[:drawn]).values()), reverse=True), 0, 0][:2]
         if first and 1 - betainc(first + 1, second + 1, 0.5) >= threshold:
