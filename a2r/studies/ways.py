@@ -57,7 +57,7 @@ def roles(lab: Profile, explorer: str | None = None, synthesizer: str | None = N
 
 
 class Schedule(NamedTuple):
-    """A schedule as it is played: family, rounds, the model that writes, and the sets of paths that it starts from."""
+    """A schedule as it is played: its family, who writes its rounds, and the sets of paths that it starts from."""
 
     family: str
     rounds: list[Round]
@@ -227,19 +227,16 @@ def matched(outcomes: pd.DataFrame) -> pd.DataFrame:
         if method in sizes or family == "ceiling" or ", round " in method or method not in cost:
             continue
         place = np.interp(cost[method], cost[sizes.index], range(len(sizes)))  # on the curve of votes, or at its end
-        low, high = sizes.index[int(place)], sizes.index[ceil(place)]
-        shares = {low: 1 - place % 1, high: place % 1} if low != high else {low: 1.0}
-        vote = sum(share * wide[name] for name, share in shares.items())
-        numbers = {"accuracy": stats.interval(wide[method])}
-        numbers |= {"paths of the vote": sum(share * sizes[name] for name, share in shares.items())}
-        numbers |= {"vote": stats.interval(vote), "difference": stats.difference(wide[method], vote)}
-        numbers |= {"cost ratio": sum(share * cost[name] for name, share in shares.items()) / cost[method]}
+        low, high, share = sizes.index[int(place)], sizes.index[ceil(place)], place % 1
+        vote, paths, paid = ((1 - share) * of[low] + share * of[high] for of in (wide, sizes, cost))
+        numbers = {"accuracy": stats.interval(wide[method]), "paths of the vote": paths, "vote": stats.interval(vote)}
+        numbers |= {"difference": stats.difference(wide[method], vote), "cost ratio": paid / cost[method]}
         p = stats.paired_test(wide[method], vote)
         rows.append({"method": method, "family": family, **numbers, "p": p, "n": len(wide)})
-    table = pd.DataFrame(rows)
-    if table.empty:  # nothing is known of the costs
-        return table
-    return table.assign(p_holm=stats.holm(table.p)).sort_values("accuracy", ignore_index=True, ascending=False)
+    if not rows:  # nothing is known of the costs
+        return pd.DataFrame()
+    table = pd.DataFrame(rows).sort_values("accuracy", ignore_index=True, ascending=False)
+    return table.assign(p_holm=stats.holm(table.p))
 
 
 def by_round(problems: pd.DataFrame, ways: Played) -> pd.DataFrame:
@@ -284,8 +281,8 @@ def gates(ways: Played, lab: Profile) -> pd.DataFrame:
         sure = share >= g / n
         row = {"vote where at least": g, "saved": mean(sure), "right there": mean(vote.correct[sure])}
         if read is not None:
-            both = pd.DataFrame({"gated": vote.correct.where(sure, read.correct), "always": read.correct})
-            gated, always = (values for _, values in both.groupby(KEYS).mean().items())
+            gated = vote.correct.where(sure, read.correct).groupby(KEYS).mean()
+            always = read.correct.groupby(KEYS).mean()
             loss = stats.difference(always, gated, confidence=0.9)
             row |= {"accuracy": stats.interval(gated), "A2R": stats.interval(always), "loss": loss}
             row |= {"no loss": loss.low > -MARGIN and loss.high < MARGIN}
