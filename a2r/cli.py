@@ -2,104 +2,88 @@
 
 import argparse
 import itertools
-import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from a2r.errors import UserError
+from a2r.errors import StudyFailed, UserError
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their arguments."""
+    """The commands and their arguments; `do` is the function of a command."""
     made = argparse.ArgumentParser(
         prog="a2r", description="Experiments with A2R: explorers sample, a synthesizer re-reasons."
     )
-    commands = made.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="execute a study's notebook and leave tables and figures")
+    commands = made.add_subparsers(required=True)
+
+    def command(do: Callable, name: str, help: str, profile: bool = True, knobs: str = "") -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help)
+        added.set_defaults(do=do)
+        if profile:
+            added.add_argument("--profile", default="nano", help="a name or the path of a YAML file (default: nano)")
+        if knobs:
+            more = {"action": "append", "default": [], "metavar": "KNOB=VALUE", "help": knobs}
+            added.add_argument("-p", "--parameter", **more)
+        return added
+
+    run = command(
+        *(run_studies, "run", "execute a study's notebook and leave tables and figures"),
+        knobs="a parameter of the study, as often as needed",
+    )
     run.add_argument("study", nargs="*", help="names of studies, see `a2r list`; none: all of them")
-    run.add_argument("--profile", default="nano", help="a profile's name or the path of a YAML file (default: nano)")
-    run.add_argument(
-        "-p",
-        "--parameter",
-        action="append",
-        default=[],
-        metavar="KNOB=VALUE",
-        help="a parameter of the study, as often as needed",
-    )
-    run.add_argument(
-        "--sweep",
-        action="append",
-        default=[],
-        metavar="KNOB=V1,V2",
-        help="run for every value (of lists: KNOB=a,b;c,d); several sweeps: for every combination",
-    )
+    lists = "run for every value (of lists: KNOB=a,b;c,d); several sweeps: for every combination"
+    run.add_argument("--sweep", action="append", default=[], metavar="KNOB=V1,V2", help=lists)
     run.add_argument("--again", action="store_true", help="execute also what is up to date")
-    run.add_argument(
-        "--figures", choices=["column", "text", "slides"], help="how wide: 3.3, 6.75 (the default) or 10 inches"
-    )
-    plan = commands.add_parser(
-        "plan", help="how many generations a profile's studies still need, with tokens and cost; samples nothing"
-    )
-    plan.add_argument("--profile", default="nano")
-    plan.add_argument("-p", "--parameter", action="append", default=[], metavar="KNOB=VALUE", help="of all studies")
-    check = commands.add_parser(
-        "check", help="whether a profile's models, problems, engine, keys and disk are there; samples nothing"
-    )
-    check.add_argument("--profile", default="nano")
-    store = commands.add_parser(
-        "store", help="what a profile's store of samples holds; verify, compact, export or import it"
+    widths = "how wide: 3.3, 6.75 (the default) or 10 inches"
+    run.add_argument("--figures", choices=["column", "text", "slides"], help=widths)
+
+    needs = "how many generations a profile's studies still need, with tokens and cost; samples nothing"
+    command(plan_studies, "plan", needs, knobs="of all studies")
+    command(check_profile, "check", "whether a profile's models, problems, engine, keys and disk are there")
+
+    store = command(
+        keep_store, "store", "what a profile's store of samples holds; verify, compact, export or import it"
     )
     store.add_argument("action", nargs="?", default="show", choices=["show", "verify", "compact", "export", "import"])
     store.add_argument("file", nargs="?", help="of export and import: one Parquet file")
-    store.add_argument("--profile", default="nano")
-    theirs = commands.add_parser("import", help="take generations of others into the store; writes a profile over them")
+
+    theirs = command(import_paths, "import", "take generations of others into the store; writes a profile over them")
     theirs.add_argument("what", choices=["paths"])
     theirs.add_argument("files", nargs="+", metavar="FILE")
     theirs.add_argument("--format", required=True, help="matharena, nemo-skills, lighteval, inspect or jsonl")
     theirs.add_argument("--as", dest="name", help="the name of the profile (default: that of the first file)")
     theirs.add_argument("--model", help="whose they are, where the files do not say")
-    theirs.add_argument("--profile", default="nano", help="the profile whose models may read them (default: nano)")
-    train = commands.add_parser(
-        "train-synthesizer", help="RL of the profile's synthesizer, by its recipe `rl`; goes on where it stopped"
+
+    train = command(
+        *(train_synthesizer, "train-synthesizer"),
+        "RL of the profile's synthesizer, by its recipe `rl`; goes on where it stopped",
+        knobs="another value in the recipe",
     )
-    train.add_argument("--profile", default="nano")
-    train.add_argument(
-        "-p", "--parameter", action="append", default=[], metavar="KEY=VALUE", help="another value in the recipe"
-    )
-    train.add_argument(
-        "--sets", action="store_true", help="only sample, check and count the sets to train on; train nothing"
-    )
+    train.add_argument("--sets", action="store_true", help="only sample, check and count the sets to train on")
     train.add_argument("--out", help="where the model goes (default: the folder that the profile gives it)")
-    report = commands.add_parser("report", help="one HTML page from the studies that have been run")
-    report.add_argument("--profile", default="nano")
-    report.add_argument(
-        "--against", metavar="PROFILE", help="another profile beside it, paired where problems are the same"
-    )
+
+    report = command(write_report, "report", "one HTML page from the studies that have been run")
+    report.add_argument("--against", metavar="PROFILE", help="another one beside it, paired over common problems")
     report.add_argument("--again", action="store_true", help="write it also where it is up to date")
-    view = commands.add_parser(
-        "view", help="one page in which every sample of a study can be read, searched and filtered"
-    )
+
+    view = command(view_samples, "view", "one page in which every sample of a study can be read, searched and filtered")
     view.add_argument("study", nargs="?", default="symmetric")
-    view.add_argument("--profile", default="nano")
     view.add_argument("--pairs", help="explorer>synthesizer, separated by commas (default: every model in both roles)")
-    compare = commands.add_parser(
-        "compare", help="two profiles, runs or folders of results; or one and what is committed"
-    )
+
+    compare = command(compare_results, "compare", "two results; or one and what is committed", profile=False)
     compare.add_argument("one", help="a profile's name, a folder below figures/, or any folder of results")
-    compare.add_argument(
-        "other", nargs="?", default="committed", help="the same, or `committed` (default): what git has"
-    )
-    new = commands.add_parser(
-        "new-study", help="a notebook and a module of a study of your own, from one that is there"
-    )
+    compare.add_argument("other", nargs="?", default="committed", help="the same, or `committed` (default)")
+
+    new = command(new_study, "new-study", "a notebook and a module of a study of your own", profile=False)
     new.add_argument("name")
     new.add_argument("--from", dest="source", default="symmetric", help="the study to start from (default: symmetric)")
-    commands.add_parser("pages", help="docs/executed from the last runs, README.md and docs/ from templates and tables")
-    commands.add_parser("list", help="studies with their parameters, and profiles")
-    lab = commands.add_parser("lab", help="open JupyterLab, the first notebook in view")
+    pages = "docs/executed from the last runs, README.md and docs/ from templates and tables"
+    command(write_pages, "pages", pages, profile=False)
+    command(list_studies, "list", "studies with their parameters, and profiles", profile=False)
+    lab = command(open_lab, "lab", "open JupyterLab, the first notebook in view", profile=False)
     lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     return made
 
@@ -109,80 +93,33 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        code = COMMANDS[args.command](args)
+        code = args.do(args)
         sys.stdout.flush()
-        return code
+        return code or 0
     except BrokenPipeError:  # who read has had enough, as in `a2r store | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
         return 0
-    except UserError as error:
+    except (UserError, StudyFailed) as error:
         print(f"a2r: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         print("a2r: interrupted; what was sampled is kept, and the same command goes on from there.", file=sys.stderr)
         return 130
 
 
-def run_studies(args: argparse.Namespace) -> int:
-    from a2r.lab import runner
-    from a2r.profiles import from_root, load_profile
-
-    parameters = dict(pair(text, "-p") for text in args.parameter)
-    profile = parameters.pop("profile", args.profile)
-    sweeps = {name: listed(values) for name, values in (pair(text, "--sweep") for text in args.sweep)}
-    if args.figures:
-        os.environ["A2R_FIGURES"] = args.figures
-    combinations = [dict(zip(sweeps, values, strict=True)) for values in itertools.product(*sweeps.values())]
-    chosen = args.study or runner.runnable(profile)
-    # refuse all before running any, and learn how long each took the last time
-    before = {
-        (study, i): runner.seconds(study, profile, {**parameters, **swept})
-        for study in chosen
-        for i, swept in enumerate(combinations)
-    }
-    took: list[float] = []
-    for study in chosen:
-        runs = []
-        for i, swept in enumerate(combinations):
-            values = {**parameters, **swept}
-            expected = before.pop((study, i))
-            said = "as asked" if args.again else runner.stale(study, profile, values)
-            if said is None:
-                executed = runner.planned(study, profile, values)[2]
-                made = runner.results(executed)
-                print(f"{study}: up to date ({_common([*made['tables'], *made['figures']])})", flush=True)
-            else:
-                usual = sum(took) / len(took) if took else None
-                left = [seconds or usual for seconds in (expected, *before.values())]
-                about = "" if None in left else f", about {max(1, round(sum(left) / 60))} min left"
-                total = len(chosen) * len(combinations)
-                print(f"[{total - len(before)} of {total}{about}] {study}: {said}", file=sys.stderr, flush=True)
-                started = time.monotonic()
-                try:
-                    executed = runner.run(study, profile, values)
-                except runner.StudyFailed as failure:
-                    print(f"a2r: {failure}", file=sys.stderr)
-                    return 1
-                took.append(time.monotonic() - started)
-                where = "; ".join(
-                    f"{kind} {_common(paths)}" for kind, paths in runner.results(executed).items() if paths
-                )
-                print(f"{study}: notebook {from_root(executed)}; {where}", flush=True)
-            runs.append((swept, executed))
-        if sweeps:
-            from a2r.lab import sweeps as lab_sweeps
-
-            for path in lab_sweeps.collect(load_profile(profile), runs):
-                print(f"{study}: all runs in {from_root(path)}", flush=True)
-    return 0
+def pairs(texts: list[str], option: str) -> dict[str, str]:
+    """KNOB=VALUE texts by knob."""
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"'{option} {text}' is not of the form KNOB=VALUE.")
+    return dict(text.split("=", 1) for text in texts)
 
 
-def pair(text: str, option: str) -> tuple[str, str]:
-    """KNOB=VALUE as (knob, value)."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"'{option} {text}' is not of the form KNOB=VALUE.")
-    return name, value
+def typed(texts: list[str]) -> dict:
+    """KNOB=VALUE texts by knob, the values as YAML reads them."""
+    import yaml
+
+    return {name: yaml.safe_load(value) for name, value in pairs(texts, "-p").items()}
 
 
 def listed(text: str) -> list[str]:
@@ -190,157 +127,48 @@ def listed(text: str) -> list[str]:
     return text.split(";" if ";" in text else ",")
 
 
-def plan_studies(args: argparse.Namespace) -> int:
-    import yaml
-
-    from a2r import profiles
-    from a2r.lab import planning
-
-    knobs = {name: yaml.safe_load(value) for name, value in (pair(text, "-p") for text in args.parameter)}
-    print(planning.described(profiles.load_profile(args.profile), knobs))
-    return 0
-
-
-def check_profile(args: argparse.Namespace) -> int:
-    from a2r import profiles
-    from a2r.lab import checks
-
-    found = checks.check(profiles.load_profile(args.profile))
-    print("\n".join(f"{'ok  ' if c.ok else 'LACK'}  {c.what:24} {c.said}" for c in found))
-    return 0 if all(c.ok for c in found) else 1
-
-
-def keep_store(args: argparse.Namespace) -> int:
-    from a2r.profiles import load_profile
-    from a2r.store import Store
-
-    folder = load_profile(args.profile).store_path
-    if (args.action in ("export", "import")) != (args.file is not None):
-        raise UserError(f"'a2r store {args.action}' takes {'no' if args.file else 'a'} file.")
-    if args.action not in ("import", "compact") and not folder.exists():
-        raise UserError(f"there is no store {folder} yet; run a study or import one.")
-    with Store(folder, writable=args.action in ("import", "compact")) as store:
-        if args.action == "export":
-            print(f"{store.export(args.file):,} samples in {args.file}")
-        elif args.action == "import":
-            print("{:,} of {:,} samples are new here".format(*store.bring_in(args.file)))
-        elif args.action == "compact":
-            print("{:,} part files are one now, with {:,} samples".format(*store.compact()))
-        else:
-            if args.action == "show":
-                print(store.contents().to_string(index=False, float_format="%.2f"))
-            count = store.verify() if args.action == "verify" else len(store.read())
-            sizes, damaged = (
-                [part.stat().st_size for part in folder.glob("*.parquet")],
-                sorted(folder.glob("*.damaged")),
-            )
-            size = f"{len(sizes)} part files, {sum(sizes) / 1e6:.1f} MB"
-            print(f"{folder}: {size}, {count:,} samples, {len(damaged)} damaged files")
-            for file in damaged:
-                print(f"damaged: {file} (its samples are asked for again; remove it when it is of no use any more)")
-            return int(args.action == "verify" and bool(damaged))
-    return 0
-
-
-def write_report(args: argparse.Namespace) -> int:
+def run_studies(args: argparse.Namespace) -> None:
+    """Refuses all before running any, and says what is left by how long each took the last time."""
     from a2r.lab import runner
-    from a2r.profiles import ROOT, from_root, load_profile
+    from a2r.profiles import from_root, load_profile
 
-    profiles = [load_profile(name) for name in (args.profile, args.against) if name]
-    stamp = runner.RUNS / f"report__{'__'.join(lab.name for lab in profiles)}.json"
-    shown = [file for file in (ROOT / "a2r").rglob("*.*") if file.suffix != ".pyc"]
-    for lab in profiles:
-        shown += [*runner.RUNS.glob(f"*__{lab.name}*.ipynb"), *(ROOT / lab.figures / lab.name).rglob("*.*")]
-    before = json.loads(stamp.read_text()) if stamp.exists() else {}
-    if not args.again and before.get("files") == runner.digests([*shown, Path(before.get("page", ""))]):
-        print(f"report: up to date ({from_root(Path(before['page']))})")
-        return 0
-    from a2r.lab import report
+    given, sweeps = pairs(args.parameter, "-p"), pairs(args.sweep, "--sweep")
+    profile = given.pop("profile", args.profile)
+    if args.figures:
+        os.environ["A2R_FIGURES"] = args.figures
+    combinations = [dict(zip(sweeps, v, strict=True)) for v in itertools.product(*map(listed, sweeps.values()))]
+    todo = list(itertools.product(args.study or runner.runnable(profile), combinations))
+    arguments = [(study, profile, {**given, **swept}) for study, swept in todo]
+    seconds = [runner.seconds(*each) for each in arguments]
+    why = ["as asked" if args.again else runner.stale(*each) for each in arguments]
+    for each, reason in zip(arguments, why, strict=True):
+        if reason:
+            runner.ready(*each)
+    executed, took = [], []
+    for i, each in enumerate(arguments):
+        study, reason = each[0], why[i] or (runner.stale(*each) if took else None)
+        if reason:
+            usual = sum(took) / len(took) if took else None
+            left = [known or usual for known, needed in zip(seconds[i:], why[i:], strict=True) if needed]
+            about = "" if None in left else f", about {max(1, round(sum(left) / 60))} min left"
+            print(f"[{i + 1} of {len(todo)}{about}] {study}: {reason}", file=sys.stderr, flush=True)
+            started = time.monotonic()
+            executed.append(runner.run(*each))
+            took.append(time.monotonic() - started)
+            made = {kind: _common(paths) for kind, paths in runner.results(executed[-1]).items() if paths}
+            said = f"notebook {from_root(executed[-1])}; {'; '.join(f'{k} {v}' for k, v in made.items())}"
+        else:
+            executed.append(runner.planned(*each)[2])
+            made = runner.results(executed[-1])
+            said = f"up to date ({_common([*made['tables'], *made['figures']])})"
+        print(f"{study}: {said}", flush=True)
+    if sweeps:
+        from a2r.lab.sweeps import collect
 
-    page = report.write(args.profile, args.against)
-    stamp.write_text(json.dumps({"page": str(page), "files": runner.digests([*shown, page])}))
-    print(f"report: {from_root(page)}")
-    return 0
-
-
-def view_samples(args: argparse.Namespace) -> int:
-    from a2r.lab import view
-    from a2r.profiles import from_root
-
-    print(f"view: {from_root(view.write(args.profile, args.study, args.pairs and args.pairs.split(',')))}")
-    return 0
-
-
-def compare_results(args: argparse.Namespace) -> int:
-    from a2r.lab import compare
-
-    said, equal = compare.described(args.one, args.other)
-    print(said)
-    return 0 if equal or compare.COMMITTED not in (args.one, args.other) else 1
-
-
-def new_study(args: argparse.Namespace) -> int:
-    from a2r.lab import scaffold
-    from a2r.profiles import from_root
-
-    for path in scaffold.new_study(args.name, args.source):
-        print(f"{from_root(path)}: look for {scaffold.MARK}")
-    return 0
-
-
-def write_pages(args: argparse.Namespace) -> int:
-    from a2r.lab import pages
-    from a2r.profiles import from_root
-
-    print(
-        "\n".join(map(from_root, [*pages.keep_executed(), *pages.write()]))
-        or "every page is as its template and tables give it"
-    )
-    return 0
-
-
-def import_paths(args: argparse.Namespace) -> int:
-    from a2r.lab import imports
-    from a2r.results.study import from_root
-
-    files = [Path(file) for file in args.files]
-    made = imports.bring(files, args.format, args.profile, args.name or files[0].stem, args.model)
-    for line in made.bad:
-        print(f"left out: {line}", file=sys.stderr)
-    counts = "; ".join(f"{n:,} paths of {model}" for model, n in made.paths.items())
-    print(f"{counts}; {made.problems:,} problems; profile {from_root(made.profile)}")
-    return 0
-
-
-def train_synthesizer(args: argparse.Namespace) -> int:
-    import yaml
-
-    from a2r.profiles import ROOT, from_root, load_profile, registered
-    from a2r.training import rl
-
-    lab = load_profile(args.profile)
-    recipe = rl.of(
-        lab, **{name: yaml.safe_load(value) for name, value in (pair(text, "-p") for text in args.parameter)}
-    )
-    if args.sets:
-        sets, held_out = rl.training_sets(lab, recipe)
-        counts = ", ".join(f"{state} right: {count:,}" for state, count in sets.state.value_counts().items())
-        print(
-            f"{len(sets):,} sets to train on ({counts}), {len(held_out):,} held out; "
-            "no training problem is a reported one."
-        )
-        return 0
-    own = ROOT / lab.model(recipe.name).path
-    folder = Path(args.out).resolve() if args.out else own
-    record = rl.train_synthesizer(lab, recipe, folder)
-    print(
-        f"{recipe.name}: {recipe.steps} steps, {record['seconds'] / 60:.1f} minutes; "
-        f"model and curves in {from_root(folder)}"
-    )
-    if folder != own:
-        path = registered(args.profile, recipe.name, folder, rl.WORK)
-        print(f"profile with it in place of {lab.model(recipe.name).path}: {from_root(path)}")
-    return 0
+        for study in dict.fromkeys(study for study, _ in todo):
+            runs = [(swept, run) for (name, swept), run in zip(todo, executed, strict=True) if name == study]
+            for path in collect(load_profile(profile), runs):
+                print(f"{study}: all runs in {from_root(path)}", flush=True)
 
 
 def _common(paths: list[str]) -> str:
@@ -348,7 +176,143 @@ def _common(paths: list[str]) -> str:
     return paths[0] if len(paths) == 1 else os.path.commonprefix(paths) + "*"  # noqa: RUF071 - the beginning of the names counts too
 
 
-def list_studies(args: argparse.Namespace) -> int:
+def plan_studies(args: argparse.Namespace) -> None:
+    from a2r.lab import planning
+    from a2r.profiles import load_profile
+
+    print(planning.described(load_profile(args.profile), typed(args.parameter)))
+
+
+def check_profile(args: argparse.Namespace) -> int:
+    from a2r.lab import checks
+    from a2r.profiles import load_profile
+
+    found = checks.check(load_profile(args.profile))
+    print("\n".join(f"{'ok  ' if c.ok else 'LACK'}  {c.what:24} {c.said}" for c in found))
+    return int(not all(c.ok for c in found))
+
+
+def keep_store(args: argparse.Namespace) -> int:
+    from a2r.profiles import load_profile
+    from a2r.store import Store
+
+    folder, writes = load_profile(args.profile).store_path, args.action in ("import", "compact")
+    if (args.action in ("export", "import")) != (args.file is not None):
+        raise UserError(f"'a2r store {args.action}' takes {'no' if args.file else 'a'} file.")
+    if not writes and not folder.exists():
+        raise UserError(f"there is no store {folder} yet; run a study or import one.")
+    with Store(folder, writable=writes) as store:
+        if args.action == "export":
+            print(f"{store.export(args.file):,} samples in {args.file}")
+        elif args.action == "import":
+            print("{:,} of {:,} samples are new here".format(*store.bring_in(args.file)))
+        elif args.action == "compact":
+            print("{:,} part files are one now, with {:,} samples".format(*store.compact()))
+        if args.action not in ("show", "verify"):
+            return 0
+        if args.action == "show":
+            print(store.contents().to_string(index=False, float_format="%.2f"))
+        count = store.verify() if args.action == "verify" else len(store.read())
+    sizes, damaged = [part.stat().st_size for part in folder.glob("*.parquet")], sorted(folder.glob("*.damaged"))
+    size = f"{len(sizes)} part files, {sum(sizes) / 1e6:.1f} MB"
+    print(f"{folder}: {size}, {count:,} samples, {len(damaged)} damaged files")
+    for file in damaged:
+        print(f"damaged: {file} (its samples are asked for again; remove it when it is of no use any more)")
+    return int(args.action == "verify" and bool(damaged))
+
+
+def write_report(args: argparse.Namespace) -> None:
+    from a2r.lab import runner
+    from a2r.profiles import ROOT, from_root, load_profile
+
+    labs = [load_profile(name) for name in (args.profile, args.against) if name]
+
+    def write() -> list[Path]:
+        from a2r.lab import report
+
+        return [report.write(args.profile, args.against)]
+
+    name = f"report__{'__'.join(lab.name for lab in labs)}"
+    shown = [file for lab in labs for file in runner.RUNS.glob(f"*__{lab.name}*.ipynb")]
+    places = [ROOT / "a2r", *(ROOT / lab.figures / lab.name for lab in labs), *shown]
+    (page,), new = runner.once(name, places, write, args.again)
+    print(f"report: {from_root(page) if new else f'up to date ({from_root(page)})'}")
+
+
+def write_pages(args: argparse.Namespace) -> None:
+    from a2r.lab import runner
+    from a2r.profiles import ROOT, from_root
+
+    def write() -> list[Path]:
+        from a2r.lab import pages
+
+        return [*pages.keep_executed(), *pages.write()]
+
+    shown = [ROOT / place for place in ("a2r", "docs", "figures", "notebooks", "data", "README.md")]
+    made, new = runner.once("pages", [*shown, *runner.RUNS.glob("*.ipynb")], write)
+    print("\n".join(map(from_root, made if new else [])) or "every page is as its template and tables give it")
+
+
+def view_samples(args: argparse.Namespace) -> None:
+    from a2r.lab import view
+    from a2r.profiles import from_root
+
+    print(f"view: {from_root(view.write(args.profile, args.study, args.pairs and args.pairs.split(',')))}")
+
+
+def compare_results(args: argparse.Namespace) -> int:
+    from a2r.lab import compare
+
+    said, equal = compare.described(args.one, args.other)
+    print(said)
+    return int(not equal and compare.COMMITTED in (args.one, args.other))
+
+
+def new_study(args: argparse.Namespace) -> None:
+    from a2r.lab import scaffold
+    from a2r.profiles import from_root
+
+    for path in scaffold.new_study(args.name, args.source):
+        print(f"{from_root(path)}: look for {scaffold.MARK}")
+
+
+def import_paths(args: argparse.Namespace) -> None:
+    from a2r.lab import imports
+    from a2r.profiles import from_root
+
+    files = [Path(file) for file in args.files]
+    made = imports.bring(files, args.format, args.profile, args.name or files[0].stem, args.model)
+    for line in made.bad:
+        print(f"left out: {line}", file=sys.stderr)
+    counts = "; ".join(f"{n:,} paths of {model}" for model, n in made.paths.items())
+    print(f"{counts}; {made.problems:,} problems; profile {from_root(made.profile)}")
+
+
+def train_synthesizer(args: argparse.Namespace) -> None:
+    from a2r.profiles import ROOT, from_root, load_profile, registered
+    from a2r.training import rl
+
+    lab = load_profile(args.profile)
+    recipe = rl.of(lab, **typed(args.parameter))
+    if args.sets:
+        sets, held_out = rl.training_sets(lab, recipe)
+        counts = ", ".join(f"{state} right: {count:,}" for state, count in sets.state.value_counts().items())
+        print(
+            f"{len(sets):,} sets to train on ({counts}), {len(held_out):,} held out; "
+            "no training problem is a reported one."
+        )
+        return
+    own = ROOT / lab.model(recipe.name).path
+    folder = Path(args.out).resolve() if args.out else own
+    record = rl.train_synthesizer(lab, recipe, folder)
+    minutes = record["seconds"] / 60
+    print(f"{recipe.name}: {recipe.steps} steps, {minutes:.1f} minutes; model and curves in {from_root(folder)}")
+    if folder != own:
+        path = registered(args.profile, recipe.name, folder, rl.WORK)
+        print(f"profile with it in place of {lab.model(recipe.name).path}: {from_root(path)}")
+
+
+def list_studies(args: argparse.Namespace) -> None:
     from a2r import profiles
     from a2r.lab import runner
 
@@ -356,7 +320,6 @@ def list_studies(args: argparse.Namespace) -> int:
         knobs = ", ".join(f"{k}={v!r}" for k, v in runner.parameters_of(notebook).items())
         print(f"{name:12} {notebook.name}\n{'':12} {knobs}")
     print(f"{'profiles':12} {', '.join(profiles.available())}")
-    return 0
 
 
 def open_lab(args: argparse.Namespace) -> int:
@@ -367,12 +330,6 @@ def open_lab(args: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={ROOT}", f"--LabApp.default_url=/lab/tree/{first}"]
     return subprocess.call([*command, *args.arguments])
 
-
-COMMANDS = {
-    **{"run": run_studies, "list": list_studies, "plan": plan_studies, "check": check_profile, "store": keep_store},
-    **{"import": import_paths, "train-synthesizer": train_synthesizer, "report": write_report, "view": view_samples},
-    **{"compare": compare_results, "new-study": new_study, "pages": write_pages, "lab": open_lab},
-}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,10 +1,14 @@
-"""One exception for everything a user can put right; its message is one sentence: what, where, what to do."""
+"""The exceptions whose message is one sentence for the user: what, where, what to do."""
 
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input. The command line prints the sentence and exits with 2."""
+    """Bad input that a user can put right. The command line prints the sentence and exits with 2."""
+
+
+class StudyFailed(RuntimeError):
+    """A cell failed; the executed notebook so far was kept. The command line exits with 1."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

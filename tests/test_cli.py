@@ -27,6 +27,7 @@ def ran(monkeypatch, tmp_path):
         return tmp_path / "executed.ipynb"
 
     monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "ready", lambda *_: None)
     monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")  # where nothing is up to date
     monkeypatch.setattr(
         runner,

@@ -231,7 +231,8 @@ def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
     )
     with pytest.raises(StudyFailed) as failed:
         runner.run("small_study", str(write_profile(tmp_path)), progress=False)
-    executed = runner.RUNS / "01_small_study__tiny.ipynb"
+    executed = runner.RUNS / "unfinished" / "01_small_study__tiny.ipynb"
+    assert not list(runner.RUNS.glob("*.*")), "nothing half is left where results are read"
     assert str(failed.value) == (
         "cell In [4] of 01_small_study.ipynb failed (ValueError: no such); "
         f"the notebook so far is {executed}, and the samples are kept."

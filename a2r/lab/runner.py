@@ -6,19 +6,17 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args, get_origin
 
-from a2r.errors import UserError, nearest
+from a2r.errors import StudyFailed, UserError, nearest
 from a2r.problems import load_problems
-from a2r.profiles import KNOBS, ROOT, Profile, load_profile
+from a2r.profiles import KNOBS, ROOT, load_profile
 
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs" / "notebooks"
-
-
-class StudyFailed(RuntimeError):
-    """A cell failed; the executed notebook so far was kept."""
+UNFINISHED = "unfinished"  # the folder in it for what is being executed, or has failed
 
 
 def available() -> dict[str, Path]:
@@ -45,19 +43,16 @@ def runnable(profile: str) -> list[str]:
     for study in ("family", "rl", "stability"):
         try:
             if stale(study, profile):  # else its records are there, and what reads them need not be loaded
-                _read_records(study, load_profile(profile, study))
+                from a2r.studies import stability
+                from a2r.training import rl
+                from a2r.training.nano import family
+
+                records = {"family": family.records, "rl": rl.read_record, "stability": stability.stored}
+                records[study](load_profile(profile, study))
         except UserError as reason:
             print(f"{study}: left out, {reason}", file=sys.stderr)
             chosen.remove(study)
     return chosen
-
-
-def _read_records(study: str, lab: Profile) -> None:
-    from a2r.studies import stability
-    from a2r.training import rl
-    from a2r.training.nano import family
-
-    {"family": family.records, "rl": rl.read_record, "stability": stability.stored}[study](lab)
 
 
 def parameters_of(notebook: Path) -> dict[str, object]:
@@ -85,39 +80,29 @@ def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str
     the notebook does not have, or a value that does not fit.
     """
     defaults = parameters_of(notebook)
-    checked = {}
-    for name, value in given.items():
-        if name not in defaults:
-            takes = f"it takes {', '.join(defaults)}" if defaults else "tag a cell of it 'parameters' to give it some"
-            raise UserError(f"study {notebook.stem} has no parameter '{name}'{nearest(name, defaults)}; {takes}.")
-        checked[name] = convert(name, value, defaults[name], notebook.stem)
-    return checked
+    if unknown := [name for name in given if name not in defaults]:
+        takes = f"it takes {', '.join(defaults)}" if defaults else "tag a cell of it 'parameters' to give it some"
+        near = nearest(unknown[0], defaults)
+        raise UserError(f"study {notebook.stem} has no parameter '{unknown[0]}'{near}; {takes}.")
+    return {name: convert(name, value, defaults[name], notebook.stem) for name, value in given.items()}
 
 
 EXPECTED = {
-    **{
-        "n_": int,
-        "seed": int,
-        "temperatures": list[float],
-        "temperature": float,
-        "synthesizer_temperature": float,
-        "sizes": list[int],
-    },
+    **{"n_": int, "seed": int, "temperatures": list[float], "temperature": float, "synthesizer_temperature": float},
+    **{"sizes": list[int]},
     **dict.fromkeys(("models", "explorers", "synthesizers", "pairs", "contexts", "others"), list[str]),
 }
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", list: "a comma-separated list", str: "text"}
 
 
 def convert(name: str, value, default, study: str):
     """`value` as the type of `default`; where that is None, the type its name stands for in every notebook."""
-    kind = (
-        type(default)
-        if default is not None
-        else next((t for prefix, t in EXPECTED.items() if name.startswith(prefix)), str)
-    )
+    meant = (kind for prefix, kind in EXPECTED.items() if name.startswith(prefix))
+    kind = next(meant, str) if default is None else type(default)
     if value is None or value in ("None", "null"):
         return None
     try:
-        if kind is list or get_origin(kind) is list:
+        if (get_origin(kind) or kind) is list:
             parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
             if not parts or "" in parts:
                 raise ValueError
@@ -130,53 +115,48 @@ def convert(name: str, value, default, study: str):
             raise ValueError  # 0.5 is no whole number
         return converted
     except (ValueError, KeyError, TypeError):
-        names = {
-            int: "a whole number",
-            float: "a number",
-            bool: "true or false",
-            list: "a comma-separated list",
-            str: "text",
-        }
-        raise UserError(
-            f"parameter '{name}' of {study} has to be {names[get_origin(kind) or kind]}, not '{value}'."
-        ) from None
+        words = WORDS[get_origin(kind) or kind]
+        raise UserError(f"parameter '{name}' of {study} has to be {words}, not '{value}'.") from None
 
 
 def planned(study: str, profile: str = "nano", parameters: dict | None = None) -> tuple[Path, dict, Path]:
     """What a run would execute, with which values, and where the executed copy would be, whose name tells them.
 
-    Raises UserError for everything that can be refused before: an unknown study, profile, parameter or model, a value
-    that does not fit. Reads and writes nothing else.
+    Raises UserError for an unknown study, profile, parameter or model, or a value that does not fit; looks at nothing
+    else (`ready`) and writes nothing.
     """
-    notebook = find(study)
+    notebook, studies = find(study), available()
     if profile.endswith((".yaml", ".yml")):
         profile = str(Path(profile).resolve())  # the notebook runs in the repository's root, wherever this was called
-    name = next(name for name, path in available().items() if path == notebook)
-    lab = load_profile(profile, name)
-    for own in lab.studies:
-        if own not in available():
-            raise UserError(
-                f"profile {profile} gives values to a study '{own}'{nearest(own, available())} under 'studies', "
-                f"but there are {', '.join(available())}."
-            )
+    lab = load_profile(profile, notebook.stem[3:])
+    if strange := [own for own in lab.studies if own not in studies]:
+        raise UserError(
+            f"profile {profile} gives values to a study '{strange[0]}'{nearest(strange[0], studies)} under 'studies', "
+            f"but there are {', '.join(studies)}."
+        )
     values = check_parameters(notebook, {**(parameters or {}), "profile": profile})
     lab.with_(**{knob: values[knob] for knob in KNOBS if knob in values})
-    for temperature in values.get("temperatures") or ():
-        lab.with_(temperature=temperature)
-    for size in values.get("sizes") or ():
-        lab.with_(n_paths=size)
-    for name in ("models", "explorers", "synthesizers", "pairs"):
-        for model in values.get(name) or ():
-            for one in model.split(">"):
-                lab.model(one)
+    for several, knob in (("temperatures", "temperature"), ("sizes", "n_paths")):
+        for value in values.get(several) or ():
+            lab.with_(**{knob: value})
+    roles = ("models", "explorers", "synthesizers", "pairs")
+    for model in [model for role in roles for pair in values.get(role) or () for model in pair.split(">")]:
+        lab.model(model)
     size = os.environ.get("A2R_FIGURES", "text")  # of figures (`results.figures.SIZES`); another one is another run
-    label = "_".join(
-        f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}".replace("/", "-")
-        for k, v in [*sorted(values.items()), *([("figures", size)] if size != "text" else [])]
-        if k != "profile"
-    )
-    output = "__".join(filter(None, [notebook.stem, Path(profile).stem, label[:150]]))
+    knobs = {k: v for k, v in sorted(values.items()) if k != "profile"} | ({"figures": size} if size != "text" else {})
+    label = "_".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in knobs.items())
+    output = "__".join(filter(None, [notebook.stem, Path(profile).stem, label.replace("/", "-")[:150]]))
     return notebook, values, RUNS / f"{output}.ipynb"
+
+
+def ready(study: str, profile: str = "nano", parameters: dict | None = None) -> None:
+    """Nothing where the problems and the models' folders of a run are there; else UserError, as in `planned`."""
+    notebook, values, _ = planned(study, profile, parameters)
+    lab = load_profile(values["profile"], notebook.stem[3:])
+    load_problems(lab)
+    if lab.engine in ("auto", "transformers", "vllm"):
+        for model in dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric)):
+            _ = lab.model(model).location
 
 
 def stale(study: str, profile: str = "nano", parameters: dict | None = None) -> str | None:
@@ -184,79 +164,78 @@ def stale(study: str, profile: str = "nano", parameters: dict | None = None) -> 
     from a2r.results import trace
 
     notebook, values, output = planned(study, profile, parameters)
-    if not output.exists() or not _stamp(output).exists():
+    stamp = _stamp(output)
+    if not output.exists() or not stamp:
         return "not run to its end yet"
-    stamp = json.loads(_stamp(output).read_text())
     if stamp["notebook"] != trace.digest(notebook):
         return f"{notebook.name} is not as it was"
-    if stamp["values"] != values:
-        return "other parameters"
-    return trace.changed(stamp)
-
-
-def digests(files: list[Path]) -> dict[str, str]:
-    """Those of the files that are there."""
-    from a2r.results import trace
-
-    return {str(file): trace.digest(file) for file in sorted(files) if file.is_file()}
+    return "other parameters" if stamp["values"] != values else trace.changed(stamp)
 
 
 def seconds(study: str, profile: str = "nano", parameters: dict | None = None) -> float | None:
     """How long the last run of a study took that went to its end; None if there was none."""
-    stamp = _stamp(planned(study, profile, parameters)[2])
-    return json.loads(stamp.read_text())["seconds"] if stamp.exists() else None
+    return _stamp(planned(study, profile, parameters)[2]).get("seconds")
 
 
-def _stamp(output: Path) -> Path:
-    return output.with_suffix(".json")
+def _stamp(output: Path) -> dict:
+    stamp = output.with_suffix(".json")
+    return json.loads(stamp.read_text()) if stamp.exists() else {}
+
+
+def once(
+    name: str, places: Iterable[Path], make: Callable[[], list[Path]], again: bool = False
+) -> tuple[list[Path], bool]:
+    """(what `make` wrote, whether just now): it is left out where each file of `places` (files, or folders whole), and
+    what it wrote, is as it was after the last time."""
+    from a2r.results import trace
+
+    def digests(made: list[Path]) -> dict[str, str]:
+        files = [file for place in places for file in (place.rglob("*.*") if place.is_dir() else [place])]
+        return {str(f): trace.digest(f) for f in (*files, *made) if f.is_file() and f.suffix != ".pyc"}
+
+    stamp, before = RUNS / f"{name}.json", _stamp(RUNS / name)
+    made = [Path(file) for file in before.get("made", ())]
+    if not again and before.get("files") == digests(made):
+        return made, False
+    made = make()
+    RUNS.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(json.dumps({"made": list(map(str, made)), "files": digests(made)}))
+    return made, True
 
 
 def run(study: str, profile: str = "nano", parameters: dict | None = None, progress: bool = True) -> Path:
     """Execute a study; returns the executed notebook, with a stamp beside it of what the results came from (`stale`).
 
-    Raises UserError where `planned` or the problems refuse (nothing is executed then), and StudyFailed when a cell
-    fails: the executed notebook is kept and everything sampled is in the store, so the next run continues.
+    Raises UserError where `planned` or `ready` refuse (nothing is executed then), and StudyFailed when a cell fails:
+    the notebook so far is kept in the folder UNFINISHED and what was sampled is in the store: the next run goes on.
     """
     notebook, values, output = planned(study, profile, parameters)
-    name = next(name for name, path in available().items() if path == notebook)
-    lab = load_profile(values["profile"], name)
-    load_problems(lab)
-    if lab.engine in ("auto", "transformers", "vllm"):
-        for model in dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric)):
-            _ = lab.model(model).location  # refuses a folder that is not there
+    ready(study, profile, parameters)
 
     import papermill
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from a2r.results import trace
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    _stamp(output).unlink(missing_ok=True)
-    started, digest, found = time.time(), trace.digest(notebook), output.with_suffix(".trace")
+    unfinished = output.parent / UNFINISHED / output.name
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    output.with_suffix(".json").unlink(missing_ok=True)
+    started, digest, found = time.time(), trace.digest(notebook), unfinished.with_suffix(".trace")
     os.environ["A2R_TRACE"] = str(found)  # for the kernel
     logging.getLogger("papermill").setLevel(logging.WARNING)
     # tqdm.auto, which some library imports, wants widgets
     os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
+    options = {"kernel_name": "python3", "cwd": str(ROOT), "progress_bar": False, "log_output": False}
+    # the level is the kernel's, which else warns of its unencrypted socket on every start
+    options |= {"stderr_file": sys.stderr if progress else None, "extra_arguments": ["--log-level=ERROR"]}
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(output),
-            parameters=values,
-            kernel_name="python3",
-            cwd=str(ROOT),
-            progress_bar=False,
-            log_output=False,
-            stderr_file=sys.stderr if progress else None,
-            # the kernel's, which else warns of its unencrypted socket on every start
-            extra_arguments=["--log-level=ERROR"],
-        )
-    except (PapermillExecutionError, CellExecutionError) as error:
-        cell = f"In [{getattr(error, 'exec_count', '?')}]"
-        reason = f"{getattr(error, 'ename', 'Error')}: {getattr(error, 'evalue', error)}".splitlines()[0]
+        papermill.execute_notebook(str(notebook), str(unfinished), parameters=values, **options)
+    except PapermillExecutionError as error:
+        reason = f"{error.ename}: {error.evalue}".splitlines()[0]
         raise StudyFailed(
-            f"cell {cell} of {notebook.name} failed ({reason}); "
-            f"the notebook so far is {output}, and the samples are kept."
+            f"cell In [{error.exec_count}] of {notebook.name} failed ({reason}); "
+            f"the notebook so far is {unfinished}, and the samples are kept."
         ) from error
     except DeadKernelError as error:
         raise StudyFailed(
@@ -264,9 +243,10 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
         ) from error
     finally:
         del os.environ["A2R_TRACE"]
+    unfinished.replace(output)
     if found.exists():
         stamp = {"notebook": digest, "values": values, "seconds": time.time() - started}
-        _stamp(output).write_text(json.dumps({**json.loads(found.read_text()), **stamp}))
+        output.with_suffix(".json").write_text(json.dumps({**json.loads(found.read_text()), **stamp}))
         found.unlink()
     return output
 
@@ -276,7 +256,6 @@ def results(executed: Path) -> dict[str, list[str]]:
     repository's root."""
     for cell in reversed(json.loads(executed.read_text(encoding="utf-8"))["cells"]):
         for out in cell.get("outputs", []):
-            made = out.get("data", {}).get("application/vnd.a2r+json")
-            if made:
+            if made := out.get("data", {}).get("application/vnd.a2r+json"):
                 return json.loads(made) if isinstance(made, str) else made
     return {}
