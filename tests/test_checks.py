@@ -12,7 +12,7 @@ import pytest
 from fakes import FakeServer, write_profile
 from test_studies import write_notebook
 
-from a2r import cli, explore, load_problems, load_profile, problems, synthesize
+from a2r import UserError, cli, explore, load_problems, load_profile, problems, synthesize
 from a2r.lab import checks, planning, runner
 from a2r.profiles import Model
 from a2r.store import Store
@@ -56,7 +56,12 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     assert "model d" not in found
     assert "disk" not in found, "nothing is planned where things are lacking"
     assert cli.main(["check", "--profile", str(tmp_path / "tiny.yaml")]) == 0
-    monkeypatch.setattr(checks, "prices", lambda lab: checks.Check("prices", False, "none"))
+    assert not list(tmp_path.glob("store")), "a check makes nothing"
+
+    def none(lab):
+        raise UserError("none")
+
+    monkeypatch.setattr(checks, "prices", none)
     assert cli.main(["check", "--profile", str(tmp_path / "tiny.yaml")]) == 1
     assert "LACK  prices                   none" in capsys.readouterr().out
 
@@ -180,6 +185,22 @@ def test_a_plan_is_study_by_study_with_the_profile_s_own_values(whole, studies, 
     assert path["GPU-hours"] == pytest.approx(2 * tokens / 1000 / 3600) and math.isnan(path.minutes)
     assert path.cost == pytest.approx((24 * planning.ASSUMED_PROMPT["explorer"] * 1 + tokens * 2) / 1e6)
     assert "nan" not in planning.described(lab) and "36 are missing" not in planning.described(lab)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        (
+            {"n_problem": 2},
+            r"no study has a parameter 'n_problem' \(did you mean 'n_problems'\?\); there are profile, n_",
+        ),
+        ({"n_problems": "two"}, "parameter 'n_problems' of 01_one has to be a whole number, not 'two'"),
+    ],
+)
+def test_a_knob_that_no_study_has_is_refused(whole, studies, knobs, said):
+    studies("01_one", EXPLORED)
+    with pytest.raises(UserError, match=said):
+        planning.plan(whole, knobs)
 
 
 def test_after_the_run_nothing_is_missing(whole, studies, use):

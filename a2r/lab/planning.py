@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from a2r.errors import UserError
+from a2r.errors import UserError, nearest
 from a2r.lab import runner
 from a2r.pipeline import Ask, answered, prepare
 from a2r.prices import read_prices
 from a2r.problems import load_problems
-from a2r.profiles import Profile, load_profile
+from a2r.profiles import Model, Profile, load_profile
 from a2r.store import SCHEMA, Store
 
 # Used only for a model and role of which the store holds nothing: a share of what the sampling allows.
@@ -40,17 +40,24 @@ def plan(lab: Profile, knobs: dict | None = None) -> pd.DataFrame:
     expected of one (`basis`: the mean of the stored ones of this model and role, or an assumption); of the missing ones
     tokens, minutes (at the measured tokens/s of this model), GPU-hours (at the profile's `tokens_per_second`), cost and
     megabytes on disk, nan where it is not known. `attrs["left out"]` says which studies are not planned, and why.
+    UserError for a knob that no study has, or with a value that does not fit.
     """
-    counted = Counted(lab)
-    left_out = {}
-    for study, notebook in tqdm(runner.available().items(), desc="planning", unit="study", leave=False):
-        if code := sampling(notebook):
-            try:
-                counted.run(study, code, knobs or {})
-            except UserError as reason:
-                left_out[study] = f"not planned, {reason}"
-            except Exception as error:  # what is computed between two questions has no real answers to go by
-                left_out[study] = f"planned in part, as the rest depends on answers ({type(error).__name__}: {error})"
+    studies = {study: notebook for study, notebook in runner.available().items() if sampling(notebook)}
+    has = {study: runner.parameters_of(notebook) for study, notebook in studies.items()}
+    known = dict.fromkeys(name for defaults in has.values() for name in defaults)
+    if unknown := [name for name in knobs or {} if name not in known]:
+        near = nearest(unknown[0], known)
+        raise UserError(f"no study has a parameter '{unknown[0]}'{near}; there are {', '.join(known)}.")
+    given = {study: {k: v for k, v in (knobs or {}).items() if k in has[study]} for study in studies}
+    values = {study: runner.planned(study, lab.source, given[study])[1] for study in studies}
+    counted, left_out = Counted(lab), {}
+    for study, notebook in tqdm(studies.items(), desc="planning", unit="study", leave=False):
+        try:
+            counted.run(study, sampling(notebook), values[study])
+        except UserError as reason:
+            left_out[study] = f"not planned, {reason}"
+        except Exception as error:  # what is computed between two questions has no real answers to go by
+            left_out[study] = f"planned in part, as the rest depends on answers ({type(error).__name__}: {error})"
     table = pd.DataFrame(counted.rows())
     table.attrs["left out"] = left_out
     return table
@@ -68,8 +75,7 @@ class Counted:
 
     def __init__(self, lab: Profile):
         self.lab = lab
-        with Store(lab.store_path, writable=False) as store:
-            known = store.read()
+        known = Store(lab.store_path, writable=False).read()
         self.known = known[known.error == ""]
         self.done = set(self.known.index)
         self.missing: set[str] = set()
@@ -88,7 +94,7 @@ class Counted:
                 own = load_profile(self.lab.source, study)
                 knobs = {**knobs, "n_problems": FEW}
                 self.scale[study] = len(expected_problems(own)) / len(expected_problems(own.with_(n_problems=FEW)))
-            names |= {**{k: v for k, v in knobs.items() if k in names}, "profile": self.lab.source}
+            names |= knobs
             for cell in code[1:]:
                 exec(cell, names)
 
@@ -112,15 +118,9 @@ class Counted:
         found = self.known.loc[[id_ for id_ in dict.fromkeys(id_ for id_, _ in wanted) if id_ not in rows]]
         if rows:
             _, prompt, completion = self.expected(profile, name, role)
-            empty = {
-                "engine": "",
-                "engine_version": "",
-                "finish_reason": "stop",
-                "seconds": 1.0,
-                "error": "",
-                "time": 0.0,
-            }
+            empty = {**dict.fromkeys(("engine", "engine_version", "error"), ""), "finish_reason": "stop"}
             empty |= {"prompt_tokens": round(prompt), "cached_tokens": 0, "completion_tokens": round(completion)}
+            empty |= {"seconds": 1.0, "time": 0.0}
             # each text its own, so that no two prompts made of them are the same
             made = pd.DataFrame([{**row, **empty, "text": f"planned {id_}"} for id_, row in rows.items()], list(rows))
             made = made.reindex(columns=SCHEMA.names)
@@ -129,14 +129,15 @@ class Counted:
 
     def expected(self, profile: Profile, name: str, role: str) -> tuple[str, float, float]:
         """What is known of a sample's tokens, and how many it reads and writes."""
-        model = profile.model(name)
-        mine = self.known[
-            (self.known.model == name) & (self.known.revision == model.identity) & (self.known.role == role)
-        ]
+        mine = self.stored(profile.model(name), role)
         if len(mine):
             return f"{len(mine)} stored", mine.prompt_tokens.mean(), mine.completion_tokens.mean()
-        share = ASSUMED_SHARE[role] * profile.sampling_of(name, role).max_tokens
-        return "assumed", ASSUMED_PROMPT[role], share
+        return "assumed", ASSUMED_PROMPT[role], ASSUMED_SHARE[role] * profile.sampling_of(name, role).max_tokens
+
+    def stored(self, model: Model, role: str | None = None) -> pd.DataFrame:
+        """The known samples of a model, in one role or all."""
+        known = self.known[(self.known.model == model.name) & (self.known.revision == model.identity)]
+        return known if role is None else known[known.role == role]
 
     def rows(self) -> Iterator[dict]:
         """The rows of `plan`."""
@@ -146,8 +147,7 @@ class Counted:
             lack = round(scale * len(missing))
             basis, prompt, completion = self.expected(profile, name, role)
             price = prices.loc[name] if name in prices.index else None
-            seen = self.known[(self.known.model == name) & (self.known.revision == model.identity)]
-            speed = measured(seen[seen.role == role]) or measured(seen)
+            speed = measured(self.stored(model, role)) or measured(self.stored(model))
             written = lack * completion
             yield {
                 **{"study": study, "role": role, "model": name, "needed": round(scale * len(needed)), "missing": lack},
