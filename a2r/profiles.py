@@ -10,13 +10,14 @@ from typing import get_args, get_origin, get_type_hints
 import yaml
 
 from a2r import prompts
-from a2r.engines import Sampling
+from a2r.engines import ENGINES, Sampling
 from a2r.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTED = "imported:"  # begins the path of a model that is not there, only its paths
 PROFILES = Path(__file__).resolve().parent / "profiles"
 
+ROLES = ("explorers", "synthesizers", "symmetric")
 # What studies vary by `with_`; in `changes` where a value differs from the profile's.
 KNOBS = ("n_paths", "n_sets", "n_syntheses", "n_problems", "seed", "temperature", "synthesizer_temperature")
 
@@ -186,24 +187,21 @@ class Profile:
         if before["synthesizer_temperature"] == self.sampling.temperature:
             before["temperature"] = self.sampling.temperature
         differing = {key: value for key, value in changes.items() if before.get(key) != value}
-        temperature, synthesizer_temperature = (
-            changes.pop(key, None) for key in ("temperature", "synthesizer_temperature")
-        )
-        if unknown := changes.keys() - {f.name for f in fields(self)}:
-            raise UserError(
-                f"a profile has no '{min(unknown)}' to change; it has {', '.join(f.name for f in fields(self))}."
-            )
+        temperature, of_syntheses = changes.pop("temperature", None), changes.pop("synthesizer_temperature", None)
+        known = [f.name for f in fields(self)]
+        if unknown := changes.keys() - set(known):
+            near = nearest(min(unknown), known)
+            raise UserError(f"a profile has no '{min(unknown)}'{near} to change; it has {', '.join(known)}.")
         profile = replace(self, **changes, changes=tuple(sorted({**dict(self.changes), **differing}.items())))
         if temperature is not None:
-            models = tuple(
+            models = [
                 replace(m, sampling=m.sampling and replace(m.sampling, temperature=temperature)) for m in profile.models
-            )
+            ]
             both = {key: value for key, value in profile.synthesis.items() if key != "temperature"}
-            profile = replace(
-                profile, models=models, sampling=replace(profile.sampling, temperature=temperature), synthesis=both
-            )
-        if synthesizer_temperature is not None:
-            profile = replace(profile, synthesis={**profile.synthesis, "temperature": synthesizer_temperature})
+            sampling = replace(profile.sampling, temperature=temperature)
+            profile = replace(profile, models=tuple(models), sampling=sampling, synthesis=both)
+        if of_syntheses is not None:
+            profile = replace(profile, synthesis={**profile.synthesis, "temperature": of_syntheses})
         _check(replace(profile.sampling, **profile.synthesis), f"profile '{self.name}'")
         _check(profile.sampling, f"profile '{self.name}'")
         return _check(profile, f"profile '{self.name}'")
@@ -222,8 +220,7 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     profile does not have.
     """
     path = _path(name)
-    raw = {**raw_profile(name), "name": path.stem, "source": str(path.resolve())}
-    where = f"profile {path}"
+    raw, where = {**raw_profile(name), "name": path.stem, "source": str(path.resolve())}, f"profile {path}"
     studies = raw.pop("studies", {})
     if not isinstance(studies, dict) or not all(isinstance(own, dict) for own in studies.values()):
         raise UserError(
@@ -231,9 +228,9 @@ def load_profile(name: str, study: str | None = None) -> Profile:
         )
     reported = [raw.get("benchmarks"), *(own.get("benchmarks") for own in studies.values())]
     raw |= {**studies.get(study, {}), "studies": tuple(studies)}
-    raw.setdefault("forms", list(prompts.FORMS))
-    for key in ("models", "benchmarks", "explorers", "synthesizers", "symmetric", "efficient", "forms"):
-        if not isinstance(raw.setdefault(key, []), list):
+    for key in (*ROLES, "models", "benchmarks", "efficient", "forms"):
+        raw[key] = raw.get(key, list(prompts.FORMS) if key == "forms" else [])
+        if not isinstance(raw[key], list):
             raise UserError(f"{where} gives {raw[key]!r} as its {key}, which has to be a list.")
     if not raw["models"]:
         raise UserError(f"{where} names no model; list at least one under 'models'.")
@@ -250,29 +247,28 @@ def load_profile(name: str, study: str | None = None) -> Profile:
         if repeated := {name for name in names if names.count(name) > 1}:
             raise UserError(f"{where} has '{min(repeated)}' twice among its {kind}; make the names unique.")
     names = [m.name for m in raw["models"]]
-    if strange := [m.base for m in raw["models"] if m.base is not None and m.base not in names]:
-        raise UserError(f"{where} gives '{strange[0]}' as the base of a model, but its models are {', '.join(names)}.")
-    for role in ("explorers", "synthesizers", "symmetric"):
-        # one that RL made a synthesizer of is that alone, unless the profile says otherwise
-        raw[role] = tuple(raw[role] or [m.name for m in raw["models"] if role == "synthesizers" or not m.base])
-        for model in raw[role]:
-            if model not in names:
-                raise UserError(f"{where} gives '{model}' as one of its {role}, but its models are {', '.join(names)}.")
-    raw["efficient"] = tuple(
-        raw.get("efficient") or [names[max(0, len(names) - 3)], names[max(0, len(names) - 2)], names[-1]]
-    )
-    if len(raw["efficient"]) != 3 or not set(raw["efficient"]) <= set(names):
+    last = [names[max(0, len(names) - back)] for back in (3, 2, 1)]
+    raw["efficient"] = raw["efficient"] or last
+    if len(raw["efficient"]) != 3:
         raise UserError(
-            f"{where} gives {', '.join(map(str, raw['efficient']))} as 'efficient'; "
-            "it has to name three of its models: "
+            f"{where} gives {', '.join(map(str, raw['efficient']))} as 'efficient'; it has to name three models: "
             "an explorer, a synthesizer, and the large model they are compared with."
         )
-    raw["forms"] = tuple(raw["forms"])
-    if strange := [form for form in raw["forms"] if form not in prompts.FORMS]:
-        raise UserError(
-            f"{where} says that its models know the prompt '{strange[0]}'; there are {', '.join(prompts.FORMS)}."
-        )
-    made = build(Profile, raw, where)
+    for role in ROLES:  # one that RL made a synthesizer of is that alone, unless the profile says otherwise
+        raw[role] = raw[role] or [m.name for m in raw["models"] if role == "synthesizers" or not m.base]
+    used = {**{role: raw[role] for role in (*ROLES, "efficient")}, "bases": [m.base for m in raw["models"] if m.base]}
+    given = [(key, one, names, "models") for key in used for one in used[key]]
+    given += [("forms", form, list(prompts.FORMS), "forms") for form in raw["forms"]]
+    for key, one, known, what in given:
+        if one not in known:
+            raise UserError(
+                f"{where} gives '{one}'{nearest(str(one), known)} as one of its {key}, "
+                f"but its {what} are {', '.join(known)}."
+            )
+    made = build(Profile, raw | {key: tuple(raw[key]) for key in (*ROLES, "efficient", "forms")}, where)
+    if made.engine not in ENGINES:
+        near = nearest(made.engine, ENGINES)
+        raise UserError(f"{where} names the engine '{made.engine}'{near}; choose {', '.join(ENGINES)}.")
     for form, text in made.prompts.items():
         prompts.check(form, str(text), where)
     return made
@@ -324,7 +320,8 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
     base = str(raw.pop("extends"))
     if not (PROFILES / f"{base}.yaml").exists() or base in heirs:
         wrong = "extends itself" if base in heirs else "does not exist"
-        raise UserError(f"profile {path} extends '{base}', which {wrong}; choose {', '.join(available())}.")
+        near = nearest(base, available()) if base not in heirs else ""
+        raise UserError(f"profile {path} extends '{base}'{near}, which {wrong}; choose {', '.join(available())}.")
     parent = _read(PROFILES / f"{base}.yaml", (*heirs, base))
     inner = {
         key: {**parent[key], **raw[key]}
@@ -377,29 +374,13 @@ def build(kind: type, values: dict, where: str):
 
 
 KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    dict: "a mapping",
-    tuple: "a list",
+    **{int: "a whole number", float: "a number", str: "text", bool: "true or false"},
+    **{dict: "a mapping", tuple: "a list"},
 }
+COUNTS = "n_paths n_sets n_syntheses n_problems rows max_tokens parameters gpus tokens_per_second steps updates prompts"
 LIMITS = {
     **dict.fromkeys(
-        (
-            *(
-                "n_paths",
-                "n_sets",
-                "n_syntheses",
-                "n_problems",
-                "rows",
-                "max_tokens",
-                "parameters",
-                "gpus",
-                "tokens_per_second",
-            ),
-            *("steps", "updates", "prompts", "micro_batch", "save_steps", "eval_steps"),
-        ),
+        (*COUNTS.split(), "micro_batch", "save_steps", "eval_steps"),
         (lambda v: v >= 1, "at least 1"),
     ),
     "generations": (lambda v: v >= 2, "at least 2: a group is compared with itself"),

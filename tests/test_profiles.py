@@ -143,7 +143,18 @@ def test_paths_of_a_user_s_profile_are_taken_from_its_folder(tmp_path):
         ({"synthesizers": ["c"]}, "gives 'c' as one of its synthesizers, but its models are a, b."),
         ({"symmetric": ["c"]}, "gives 'c' as one of its symmetric, but its models are a, b."),
         ({"explorers": "ab"}, "gives 'ab' as its explorers, which has to be a list."),
-        ({"extends": "nanno"}, "extends 'nanno', which does not exist; choose .*nano.*smoke"),
+        (
+            {"extends": "nanno"},
+            r"extends 'nanno' \(did you mean 'nano'\?\), which does not exist; choose .*smoke",
+        ),
+        ({"efficient": ["a", "b"]}, "gives a, b as 'efficient'; it has to name three models"),
+        ({"efficient": ["a", "b", "bb"]}, r"gives 'bb' \(did you mean 'b'\?\) as one of its efficient, but its models"),
+        (
+            {"forms": ["explore"]},
+            r"gives 'explore' \(did you mean 'explorer'\?\) as one of its forms, but its",
+        ),
+        ({"models": [{"name": "a", "path": "a", "base": "z"}]}, "gives 'z' as one of its bases, but its models are a."),
+        ({"engine": "vlm"}, r"names the engine 'vlm' \(did you mean 'vllm'\?\); choose auto, transformers, vllm"),
     ],
 )
 def test_keys_and_names_that_do_not_fit(tmp_path, changes, sentence):
@@ -302,7 +313,7 @@ def test_the_temperature_is_that_of_every_model(tmp_path):
         ({"n_paths": 2.5}, "n_paths is 2.5; it has to be a whole number"),
         ({"n_syntheses": "2"}, "n_syntheses is '2'; it has to be a whole number"),
         ({"n_problems": -4}, "n_problems is -4; it has to be at least 1"),
-        ({"npaths": 2}, "a profile has no 'npaths' to change; it has name, models"),
+        ({"npaths": 2}, "a profile has no 'npaths' .did you mean 'n_paths'.. to change; it has name"),
     ],
 )
 def test_with_refuses_what_makes_no_sense(lab, changes, what):
