@@ -192,17 +192,11 @@ def equivalent(gold: str | int, prediction: str | int | None) -> bool:
     gold, prediction = canonical(str(gold)), canonical(str(prediction))
     if gold == prediction:
         return gold != ""
-    if (
-        not gold
-        or not prediction
-        or max(len(gold), len(prediction)) > LONGEST
-        or _is_text(gold)
-        or _is_text(prediction)
-    ):
+    if not gold or not prediction or max(len(gold), len(prediction)) > LONGEST:
         return False
-    if (is_integer(gold) and is_integer(prediction)) or prediction.count("{") != prediction.count("}"):
+    if _is_text(gold) or _is_text(prediction) or (is_integer(gold) and is_integer(prediction)):
         return False
-    return _math_equal(gold, prediction)
+    return prediction.count("{") == prediction.count("}") and _math_equal(gold, prediction)
 
 
 def is_integer(key: str) -> bool:
@@ -229,12 +223,8 @@ def _math_equal(gold: str, prediction: str) -> bool:
     reply = _worker.ask(gold, prediction)
     if reply not in ("true", "false"):
         _undecided.add((gold, prediction))
-        log.warning(
-            "Comparing %r with %r gave no verdict (%s); it counts as different.",
-            gold,
-            prediction,
-            reply or "no reply in time",
-        )
+        said = "Comparing %r with %r gave no verdict (%s); it counts as different."
+        log.warning(said, gold, prediction, reply or "no reply in time")
     return reply == "true"
 
 
@@ -251,18 +241,12 @@ class _Worker:
     def ask(self, gold: str, prediction: str) -> str:
         with self.lock:
             if self.process is None or self.process.poll() is not None:
-                code = (
-                    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from a2r import answers; answers._serve()"
-                )
-                command = [
-                    sys.executable,
-                    "-c",
-                    code,
-                    json.dumps([os.path.abspath(place) for place in (*sys.path, ROOT)]),
-                ]
-                pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                code = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import a2r.answers as a; a._serve()"
+                places = json.dumps([os.path.abspath(place) for place in (*sys.path, ROOT)])
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+                command = [sys.executable, "-c", code, places]
                 # Ctrl-C is not for the worker
-                self.process = subprocess.Popen(command, start_new_session=True, **pipes)
+                self.process = subprocess.Popen(command, start_new_session=True, text=True, **pipes)
                 if self._exchange("", 60) != "ready":
                     raise RuntimeError(
                         "The process that runs math-verify did not start; check that `import math_verify` works here."

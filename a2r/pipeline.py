@@ -24,6 +24,10 @@ from a2r.errors import UserError
 from a2r.profiles import Model, Profile
 from a2r.store import Store
 
+# fields of an ask, and of a generation, that are columns of its sample
+ABOUT = ("benchmark", "problem_id", "set", "explorer", "condition")
+RESULT = ("finish_reason", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "error")
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -175,8 +179,7 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
 
 def answered(found: pd.DataFrame, wanted: list[tuple[str, Ask]], name: str, role: str) -> pd.DataFrame:
     """The samples `found`, by id, as the answers to what was `wanted`: each in its place, and under its ask's names."""
-    fields = ("benchmark", "problem_id", "set", "explorer", "condition")
-    here = {field: [getattr(item, field) for _, item in wanted] for field in fields}
+    here = {field: [getattr(item, field) for _, item in wanted] for field in ABOUT}
     samples = found.loc[[id_ for id_, _ in wanted]].reset_index(drop=True)
     return samples.assign(role=role, model=name, **here).astype({"set": "int32"})
 
@@ -189,35 +192,25 @@ def prepare(
     Returns (id, ask) of every sample that is wanted, the missing ones' rows of the samples table by id (without a
     result), and the requests that would make them.
     """
-    model = profile.model(name)
-    sampling = profile.sampling_of(name, role)
+    model, sampling = profile.model(name), profile.sampling_of(name, role)
     described = json.dumps({**asdict(sampling), "template": model.template, "seed": profile.seed}, sort_keys=True)
-    identity = model.identity
+    who = {"role": role, "model": name, "revision": model.identity, "sampling": described}
     wanted: list[tuple[str, Ask]] = []
     rows: dict[str, dict] = {}
     requests: list[Request] = []
     for item in asks:
         shown = [item.messages, item.scored] if item.scored else item.messages
         sha = hashlib.sha256(json.dumps(shown).encode()).hexdigest()
-        ids = [sample_id(model, identity, sha, described, i) for i in item.indices]
+        ids = [sample_id(model, who["revision"], sha, described, i) for i in item.indices]
         wanted += [(id_, item) for id_ in ids]
-        missing = [(i, id_) for i, id_ in zip(item.indices, ids, strict=True) if id_ not in done and id_ not in rows]
+        missing = {i: id_ for i, id_ in zip(item.indices, ids, strict=True) if id_ not in done and id_ not in rows}
         if not missing:
             continue
-        seeds = tuple(derive_seed(profile.seed, sha, i) for i, _ in missing)
-        indices = tuple(i for i, _ in missing)
-        requests.append(Request(sha, item.messages, sampling, indices, seeds, model.template, item.scored))
-        for (index, id_), seed in zip(missing, seeds, strict=True):
-            rows[id_] = {
-                **{"id": id_, "role": role, "model": name, "revision": identity, "benchmark": item.benchmark},
-                **{
-                    "problem_id": item.problem_id,
-                    "set": item.set,
-                    "explorer": item.explorer,
-                    "condition": item.condition,
-                },
-                **{"prompt_sha": sha, "sampling": described, "index": index, "seed": seed},
-            }
+        seeds = tuple(derive_seed(profile.seed, sha, i) for i in missing)
+        requests.append(Request(sha, item.messages, sampling, tuple(missing), seeds, model.template, item.scored))
+        about = {**who, **{field: getattr(item, field) for field in ABOUT}, "prompt_sha": sha}
+        for (index, id_), seed in zip(missing.items(), seeds, strict=True):
+            rows[id_] = {"id": id_, **about, "index": index, "seed": seed}
     return wanted, rows, requests
 
 
@@ -234,39 +227,21 @@ def generate(
     if profile.engine == "replay":
         first = next(iter(rows.values()))
         raise UserError(
-            f"the store {profile.store_path} lacks {len(rows)} samples of {model.name} as {role}, the first of "
-            "them sample "
-            f"{first['index']} of problem '{first['problem_id']}'; "
+            f"the store {profile.store_path} lacks {len(rows)} samples of {model.name} as {role}, the first of them "
+            f"sample {first['index']} of problem '{first['problem_id']}'; "
             "import them with `a2r store import`, or choose an engine that generates."
         )
     kind = automatic() if profile.engine == "auto" else profile.engine
     engine = open_engine(kind, model.location, model.revision, profile.engine_options_of(model.name, kind))
+    by = {"engine": engine.name, "engine_version": engine.version}
     tokens, started = 0, time.monotonic()
     try:
         with tqdm(total=len(by_request), desc=f"{model.name} as {role}", unit="sample", mininterval=1) as bar:
             for g in (engine.score if role == "scorer" else engine.generate)(requests):
                 text = "<think>\n" + g.text if model.opened and g.text and "<think>" not in g.text else g.text
-                store.add(
-                    {
-                        **by_request[g.key, g.index],
-                        **{
-                            "engine": engine.name,
-                            "engine_version": engine.version,
-                            "text": text,
-                            "finish_reason": g.finish_reason,
-                        },
-                        **{
-                            "prompt_tokens": g.prompt_tokens,
-                            "cached_tokens": g.cached_tokens,
-                            "completion_tokens": g.completion_tokens,
-                        },
-                        **{"seconds": g.seconds, "error": g.error, "time": time.time()},
-                        **{
-                            f"logprob_{name}": value
-                            for name, value in (g.logprobs._asdict() if g.logprobs else {}).items()
-                        },
-                    }
-                )
+                made = {"text": text, "time": time.time()} | {field: getattr(g, field) for field in RESULT}
+                sure = {f"logprob_{k}": v for k, v in g.logprobs._asdict().items()} if g.logprobs else {}
+                store.add({**by_request[g.key, g.index], **by, **made, **sure})
                 tokens += g.completion_tokens
                 bar.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tok/s", refresh=False)
                 bar.update()

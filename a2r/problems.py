@@ -54,16 +54,12 @@ def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFra
     Raises UserError where a source is missing, empty, lacks a column, or holds a duplicate id or an empty question.
     """
     wanted = profile.with_(n_problems=n_problems).n_problems
-    frames = []
-    for benchmark in profile.benchmarks:
-        frames.append(spaced(read(benchmark), wanted))
-    if not frames:
+    if not profile.benchmarks:
         raise UserError(f"profile '{profile.name}' names no benchmark; add one under 'benchmarks'.")
-    problems = pd.concat(frames, ignore_index=True)
-    if len(repeated := problems[problems.problem_id.duplicated()]):
-        first = repeated.iloc[0]
+    problems = pd.concat([spaced(read(benchmark), wanted) for benchmark in profile.benchmarks], ignore_index=True)
+    for twice in problems[problems.problem_id.duplicated()].itertuples():
         raise UserError(
-            f"benchmark '{first.benchmark}' has the problem id '{first.problem_id}' of another benchmark; "
+            f"benchmark '{twice.benchmark}' has the problem id '{twice.problem_id}' of another benchmark; "
             "rename its ids."
         )
     return problems
@@ -136,8 +132,7 @@ def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
         raise UserError(
             f"{where} is neither a local file nor could it be had from the hub ({reason}); "
             f"where there is a connection, download it and put its rows as data/problems/{benchmark.name}.parquet "
-            "(or .jsonl, .csv), "
-            "then give that file as the benchmark's path."
+            "(or .jsonl, .csv), then give that file as the benchmark's path."
         ) from error
 
 
@@ -168,47 +163,36 @@ def online() -> bool:
 
 def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame:
     """The frame with its columns in order and as text, or a UserError that says what is wrong with it."""
-    missing = [column for column in REQUIRED if column not in frame]
-    if missing:
-        raise UserError(
-            f"{where} has no column '{missing[0]}'; its columns are {', '.join(frame.columns)}: "
-            "map them under 'columns'."
-        )
+    if missing := [column for column in REQUIRED if column not in frame]:
+        columns = ", ".join(frame.columns)
+        raise UserError(f"{where} has no column '{missing[0]}'; its columns are {columns}: map them under 'columns'.")
     if benchmark.rows is not None and len(frame) != benchmark.rows:
         raise UserError(f"{where} has {len(frame)} rows instead of {benchmark.rows}; check the revision.")
     frame = frame.assign(benchmark=benchmark.name, **{c: frame[c].map(as_text) for c in REQUIRED})
+
+    def refuse(wrong: pd.Series, said: str) -> None:
+        for row in frame[wrong].itertuples():
+            raise UserError(f"{where} has {said.format(row)}.")
+
     for column in ("question", "answer"):
-        empty = frame[frame[column].str.strip() == ""]
-        if len(empty):
-            raise UserError(
-                f"{where} has no {column} for problem '{empty.problem_id.iloc[0]}'; fill it in or drop the row."
-            )
-    odd = frame[frame.answer.str.strip().str.lower().isin(NO_ANSWERS)]
-    if len(odd):
-        raise UserError(
-            f"{where} has '{odd.answer.iloc[0]}' as the answer of problem '{odd.problem_id.iloc[0]}'; "
-            "correct it or drop the row."
+        refuse(
+            frame[column].str.strip() == "", f"no {column} for problem '{{0.problem_id}}'; fill it in or drop the row"
         )
-    repeated = frame[frame.problem_id.duplicated()]
-    if len(repeated):
-        raise UserError(
-            f"{where} has the problem id '{repeated.problem_id.iloc[0]}' more than once; make the ids unique."
-        )
+    nothing = frame.answer.str.strip().str.lower().isin(NO_ANSWERS)
+    refuse(nothing, "'{0.answer}' as the answer of problem '{0.problem_id}'; correct it or drop the row")
+    refuse(frame.problem_id.duplicated(), "the problem id '{0.problem_id}' more than once; make the ids unique")
     if benchmark.integer_answers:
-        odd = frame[~frame.answer.map(canonical).str.fullmatch(r"-?\d+")]
-        if len(odd):
-            raise UserError(
-                f"{where} has the answer '{odd.answer.iloc[0]}' for problem '{odd.problem_id.iloc[0]}', which is "
-                "no integer; "
-                f"correct it, or set integer_answers to false."
-            )
+        refuse(
+            ~frame.answer.map(canonical).str.fullmatch(r"-?\d+"),
+            "the answer '{0.answer}' for problem '{0.problem_id}', which is no integer; correct it, or set "
+            "integer_answers to false",
+        )
     if benchmark.sha256 is not None and (sha256 := content(frame)) != benchmark.sha256:
         raise UserError(
             f"{where} has other questions or answers than those that the profile names (sha256 {sha256}); "
             "take the copy that the results to compare with were made on, or set sha256 to that."
         )
-    order = ["benchmark", *REQUIRED]
-    return frame[order + [c for c in frame.columns if c not in order]]
+    return frame[list(dict.fromkeys(["benchmark", *REQUIRED, *frame.columns]))]
 
 
 def content(problems: pd.DataFrame) -> str:
