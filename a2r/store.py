@@ -36,43 +36,30 @@ SMALL_BYTES, MANY = 8 << 20, 64  # so many parts that are smaller than this are 
 # One row a generated text. Nothing that can be recomputed is here: the thinking split, the extracted
 # answer and its correctness are derived from `text`.
 SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),  # hash of model, revision, messages, sampling, index
-        (
-            "role",
-            pa.string(),
-        ),  # explorer, synthesizer, or scorer (who writes nothing, and whose numbers are those of another's text)
-        ("model", pa.string()),
-        ("revision", pa.string()),
-        ("engine", pa.string()),
-        ("engine_version", pa.string()),
-        ("benchmark", pa.string()),
-        ("problem_id", pa.string()),
-        ("set", pa.int32()),  # which set of references a synthesis read; -1 for explorers
-        ("explorer", pa.string()),  # whose references a synthesis read; "" for explorers
-        ("condition", pa.string()),  # how its reference context was made; "" for explorers
-        ("prompt_sha", pa.string()),
-        ("sampling", pa.string()),  # JSON: temperature, top_p, top_k, max_tokens, template, run seed
-        ("index", pa.int32()),
-        ("seed", pa.int64()),
-        ("text", pa.large_string()),
-        ("finish_reason", pa.string()),  # stop, length, error
-        ("prompt_tokens", pa.int32()),
-        ("cached_tokens", pa.int32()),
-        ("completion_tokens", pa.int32()),
-        ("seconds", pa.float64()),
-        ("error", pa.string()),
-        ("time", pa.float64()),  # seconds since the epoch
-        ("logprob_mean", pa.float64()),  # of the tokens written, nats per token: all of them,
-        ("logprob_tail", pa.float64()),  # the last window,
-        ("logprob_lowest", pa.float64()),  # and the window where it is lowest (engines.log_probs)
-    ]
+    {
+        "id": pa.string(),  # hash of model, revision, messages, sampling, index
+        "role": pa.string(),  # explorer, synthesizer, or scorer: writes nothing, its numbers are of another's text
+        **dict.fromkeys(("model", "revision", "engine", "engine_version", "benchmark", "problem_id"), pa.string()),
+        "set": pa.int32(),  # which set of references a synthesis read; -1 for explorers
+        "explorer": pa.string(),  # whose references a synthesis read; "" for explorers
+        "condition": pa.string(),  # how its reference context was made; "" for explorers
+        "prompt_sha": pa.string(),
+        "sampling": pa.string(),  # JSON: temperature, top_p, top_k, max_tokens, template, run seed
+        "index": pa.int32(),
+        "seed": pa.int64(),
+        "text": pa.large_string(),
+        "finish_reason": pa.string(),  # stop, length, error
+        **dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), pa.int32()),
+        "seconds": pa.float64(),
+        "error": pa.string(),
+        "time": pa.float64(),  # seconds since the epoch
+        # of the tokens written, nats per token: all, the last window, the window where it is lowest (engines.log_probs)
+        **dict.fromkeys(("logprob_mean", "logprob_tail", "logprob_lowest"), pa.float64()),
+    }
 )
 
 # Columns in which a value may be missing, and which parts written before they were thought of lack; they read as null.
-OPTIONAL: frozenset[str] = frozenset(
-    {"logprob_mean", "logprob_tail", "logprob_lowest", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds"}
-)
+OPTIONAL = {name for name in SCHEMA.names if "logprob" in name or "tokens" in name} | {"seconds"}
 
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -99,10 +86,8 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UserError(
-                f"the store {self.folder} cannot be written ({error.strerror}); "
-                "free the folder or set another one with 'store'."
-            ) from error
+            what = "free the folder or set another one with 'store'"
+            raise UserError(f"the store {self.folder} cannot be written ({error.strerror}); {what}.") from error
 
     def __enter__(self) -> "Store":
         return self
@@ -140,10 +125,8 @@ class Store:
         try:
             write_part(tables, self.folder / new_name())
         except OSError as error:
-            raise UserError(
-                f"the store {self.folder} took no more samples ({error.strerror}); make room and run again: "
-                "what was written is kept."
-            ) from error
+            what = "make room and run again: what was written is kept"
+            raise UserError(f"the store {self.folder} took no more samples ({error.strerror}); {what}.") from error
 
     def read(self) -> pd.DataFrame:
         """All samples, one row an id; where an id was asked for again after a failure, the row that succeeded first.
@@ -159,11 +142,11 @@ class Store:
         Another process may do the same at the same moment: then rows are there twice until the next time, none is lost.
         """
         with suppress(FileNotFoundError, UserError):
-            small = [part for part in self.folder.glob("*.parquet") if part.stat().st_size < SMALL_BYTES]
-            if len(small) < MANY:
+            few = [part for part in self.folder.glob("*.parquet") if part.stat().st_size < SMALL_BYTES]
+            if len(few) < MANY:
                 return
             with suppress(Gone):
-                self._put_together([Part(part) for part in sorted(small)])
+                self._put_together([Part(part) for part in sorted(few)])
 
     def _put_together(self, parts: "list[Part]") -> None:
         """Write the rows of `parts`, each once, as a new part, and only when that is on disk remove theirs."""
@@ -206,9 +189,8 @@ class Store:
         try:
             self._undisturbed(lambda parts: write_part(whole(parts, reader(self.folder).rows), Path(file)))
         except OSError as error:
-            raise UserError(
-                f"the samples cannot be written to {file} ({error.strerror}); give a file in a folder with room."
-            ) from error
+            what = "give a file in a folder with room"
+            raise UserError(f"the samples cannot be written to {file} ({error.strerror}); {what}.") from error
         return len(reader(self.folder).rows)
 
     def bring_in(self, file: str | Path) -> tuple[int, int]:
@@ -226,9 +208,8 @@ class Store:
         except UserError:  # there is no room here
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(
-                f"{file} is not a whole export of a store ({str(error).splitlines()[0]}); export it again."
-            ) from error
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{file} is not a whole export of a store ({reason}); export it again.") from error
         return len(new), len(rows)
 
     def contents(self) -> pd.DataFrame:
@@ -262,19 +243,14 @@ class Part:
                 raise pa.ArrowInvalid(f"it has no column '{min(lacking)}'")
             if strange := names - set(SCHEMA.names):  # a damaged name must not pass for a column that lacks
                 raise pa.ArrowInvalid(f"it has a column '{min(strange)}', which samples do not have")
-            self.table = self.fragment.to_table(
-                schema=SCHEMA, columns=[name for name in SCHEMA.names if name != "text"]
-            )
-            _without_gaps(self.table)
+            self.table = _without_gaps(self.fragment.to_table(schema=SCHEMA, columns=small().names))
             self.sizes = np.array([group.num_rows for group in self.fragment.row_groups], int)
 
     def group(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """A row group's samples, whole or these columns of them."""
         with self._sound():
-            table = self.fragment.subset(row_group_ids=[number]).to_table(
-                schema=SCHEMA, columns=columns or SCHEMA.names
-            )
-            return _without_gaps(table)
+            group = self.fragment.subset(row_group_ids=[number])
+            return _without_gaps(group.to_table(schema=SCHEMA, columns=columns or SCHEMA.names))
 
     @contextmanager
     def _sound(self) -> Iterator[None]:
@@ -286,10 +262,8 @@ class Part:
             if isinstance(error, FileNotFoundError):
                 raise Gone from error
             if isinstance(error, OSError) and error.errno:  # the file may be sound: no permission, too many open files
-                reason = os.strerror(error.errno)
-                raise UserError(
-                    f"the part file {self.path} cannot be read ({reason}); make it readable and run again."
-                ) from error
+                reason = f"({os.strerror(error.errno)}); make it readable and run again"
+                raise UserError(f"the part file {self.path} cannot be read {reason}.") from error
             set_aside(self.path, str(error).splitlines()[0])
             raise Gone from error
 
@@ -308,15 +282,10 @@ def set_aside(part: Path, reason: str) -> None:
     except FileNotFoundError:
         return  # another process was faster
     except OSError as error:
-        raise UserError(
-            f"the part file {part} is damaged ({reason}) and could not be renamed ({error.strerror}); remove it."
-        ) from error
-    log.warning(
-        "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again.",
-        part,
-        reason,
-        aside.name,
-    )
+        said = f"the part file {part} is damaged ({reason}) and could not be renamed ({error.strerror}); remove it."
+        raise UserError(said) from error
+    said = "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again."
+    log.warning(said, part, reason, aside.name)
 
 
 def new_name() -> str:
@@ -324,10 +293,14 @@ def new_name() -> str:
     return f"{time.time_ns()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
 
 
+def small() -> pa.Schema:
+    """Every column but the text."""
+    return SCHEMA.remove(SCHEMA.get_field_index("text"))
+
+
 def located(parts: list[Part]) -> pd.DataFrame:
     """The rows of some parts without their texts, and where those lie: number of the `part`, row `group`, `row`."""
-    small = pa.schema([field for field in SCHEMA if field.name != "text"])
-    frame = pa.concat_tables([small.empty_table(), *(part.table for part in parts)]).to_pandas()
+    frame = pa.concat_tables([small().empty_table(), *(part.table for part in parts)]).to_pandas()
     sizes = np.concatenate([[], *(part.sizes for part in parts)]).astype(int)
     starts = np.cumsum(sizes) - sizes
     return frame.assign(
@@ -390,9 +363,8 @@ class Reader:
             places = self.rows.index.get_indexer(ids[left])
             if (places < 0).any():
                 lost = (places < 0).sum()
-                raise UserError(
-                    f"{lost} texts of the store {self.folder} are damaged; run again, and they are asked for again."
-                )
+                what = "run again, and they are asked for again"
+                raise UserError(f"{lost} texts of the store {self.folder} are damaged; {what}.")
             parts, rows, read = self.parts, self.rows[["part", "group", "row"]].take(places), np.zeros(len(left), bool)
             with suppress(Gone):
                 for part, group, chosen in by_group(rows):
@@ -408,9 +380,8 @@ class Reader:
         before, frames = self.derived.get(name, {}), {}
         for file in sorted((self.folder / f"_{name}").glob("*.parquet")):
             with suppress(pa.ArrowException, OSError, ValueError):
-                frames[file] = (
-                    before[file] if file in before else pd.read_parquet(file, page_checksum_verification=True)
-                )
+                known = before.get(file)
+                frames[file] = pd.read_parquet(file, page_checksum_verification=True) if known is None else known
         self.derived[name] = frames
         return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame()
 
