@@ -254,10 +254,11 @@ def write_pages(args: argparse.Namespace) -> None:
 
 
 def view_samples(args: argparse.Namespace) -> None:
-    from a2r.lab import view
+    from a2r.lab import runner, view
     from a2r.profiles import from_root
 
-    print(f"view: {from_root(view.write(args.profile, args.study, args.pairs and args.pairs.split(',')))}")
+    study = runner.find(args.study).stem[3:]
+    print(f"view: {from_root(view.write(args.profile, study, args.pairs and args.pairs.split(',')))}")
 
 
 def compare_results(args: argparse.Namespace) -> int:

@@ -130,19 +130,23 @@ def test_how_long_it_will_take_is_known_from_the_last_time(capsys, ran, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("knob", "sentence"),
+    ("study", "knob", "sentence"),
     [
-        ("temperature=-1", "says that temperature is -1.0; it has to be 0 (greedy) or more"),
-        ("n_paths=0", "says that n_paths is 0; it has to be at least 1"),
-        ("n_pahts=4", "has no parameter 'n_pahts' (did you mean 'n_paths'?)"),
-        ("models=a,bb", "model 'bb' (did you mean 'b'?) is not in profile 'tiny'; it has a, b."),
+        ("symmetric", "temperature=-1", "says that temperature is -1.0; it has to be 0 (greedy) or more"),
+        ("symmetric", "n_paths=0", "says that n_paths is 0; it has to be at least 1"),
+        ("symmetric", "n_pilot=0", "parameter 'n_pilot' of 01_symmetric is 0; it has to be at least 1"),
+        ("symmetric", "n_pahts=4", "has no parameter 'n_pahts' (did you mean 'n_paths'?)"),
+        ("symmetric", "models=a,bb", "model 'bb' (did you mean 'b'?) is not in profile 'tiny'; it has a, b."),
+        ("diversity", "synthesizer=bb", "model 'bb' (did you mean 'b'?) is not in profile 'tiny'; it has a, b."),
+        ("controls", "pairs=a", "'a' is no pair of models; give it as explorer>synthesizer."),
+        ("controls", "pairs=a>bb", "model 'bb' (did you mean 'b'?) is not in profile 'tiny'; it has a, b."),
     ],
 )
-def test_what_can_be_refused_is_before_anything_runs(capsys, ran, tmp_path, knob, sentence):
+def test_what_can_be_refused_is_before_anything_runs(capsys, ran, tmp_path, study, knob, sentence):
     """Before any folder is made."""
     profile = str(write_profile(tmp_path))
     before = sorted(tmp_path.rglob("*"))
-    assert sentence in refused(capsys, "run", "symmetric", "--profile", profile, "-p", knob)
+    assert sentence in refused(capsys, "run", study, "--profile", profile, "-p", knob)
     assert not ran and sorted(tmp_path.rglob("*")) == before
 
 

@@ -102,6 +102,9 @@ def test_a_model_s_folder_or_a_problem_file_that_is_not_there_is_refused(noteboo
     (tmp_path / "sums.jsonl").unlink()
     with pytest.raises(UserError, match=r"is not there: looked for .*sums.jsonl"):
         runner.run("small", str(profile))
+    write_notebook(notebooks, "02_priced", "print(1)", parameters='profile = "nano"\nprices = None')
+    with pytest.raises(UserError, match=r"there is no price table .*none.csv"):
+        runner.run("priced", str(write_profile(tmp_path)), {"prices": "none.csv"})
     assert not runner.RUNS.exists()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args, get_origin
 
 from a2r.errors import StudyFailed, UserError, nearest
+from a2r.prices import read_prices
 from a2r.problems import load_problems
 from a2r.profiles import KNOBS, ROOT, load_profile
 
@@ -139,8 +140,13 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
     for several, knob in (("temperatures", "temperature"), ("sizes", "n_paths")):
         for value in values.get(several) or ():
             lab.with_(**{knob: value})
-    roles = ("models", "explorers", "synthesizers", "pairs")
-    for model in [model for role in roles for pair in values.get(role) or () for model in pair.split(">")]:
+    if counts := [name for name, v in values.items() if name.startswith("n_") and v is not None and v < 1]:
+        raise UserError(f"parameter '{counts[0]}' of {notebook.stem} is {values[counts[0]]}; it has to be at least 1.")
+    if odd := [pair for pair in values.get("pairs") or () if pair.count(">") != 1]:
+        raise UserError(f"'{odd[0]}' is no pair of models; give it as explorer>synthesizer.")
+    named = [values.get(role) or () for role in ("models", "explorers", "synthesizers", "pairs")]
+    named += [[values[role]] for role in ("explorer", "synthesizer", "large") if values.get(role)]
+    for model in [model for names in named for name in names for model in name.split(">")]:
         lab.model(model)
     size = os.environ.get("A2R_FIGURES", "text")  # of figures (`results.figures.SIZES`); another one is another run
     knobs = {k: v for k, v in sorted(values.items()) if k != "profile"} | ({"figures": size} if size != "text" else {})
@@ -150,10 +156,11 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
 
 
 def ready(study: str, profile: str = "nano", parameters: dict | None = None) -> None:
-    """Nothing where the problems and the models' folders of a run are there; else UserError, as in `planned`."""
+    """Nothing where the problems, prices and models' folders of a run are there; else UserError, as in `planned`."""
     notebook, values, _ = planned(study, profile, parameters)
     lab = load_profile(values["profile"], notebook.stem[3:])
     load_problems(lab)
+    read_prices(values.get("prices") or lab.prices)
     if lab.engine in ("auto", "transformers", "vllm"):
         for model in dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric)):
             _ = lab.model(model).location
