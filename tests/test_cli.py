@@ -129,6 +129,24 @@ def test_how_long_it_will_take_is_known_from_the_last_time(capsys, ran, monkeypa
     ]
 
 
+def test_a_page_is_written_again_only_where_something_changed(monkeypatch, tmp_path):
+    monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")
+    (tmp_path / "tables").mkdir()
+    table, page = tmp_path / "tables" / "t.csv", tmp_path / "page.html"
+
+    def once(again: bool = False) -> bool:
+        made, new = runner.once("page", [table.parent], lambda: [page.write_text(table.read_text())] and [page], again)
+        assert made == [page] and page.read_text() == table.read_text()
+        return new
+
+    table.write_text("1")
+    assert once() and not once() and once(again=True)
+    table.write_text("22")
+    assert once() and not once()
+    page.unlink()
+    assert once() and not once()
+
+
 @pytest.mark.parametrize(
     ("study", "knob", "sentence"),
     [
