@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import get_args, get_origin, get_type_hints
@@ -52,16 +53,18 @@ class Model:
     beside: str = field(default="", compare=False)
 
     @property
+    def folder(self) -> Path | None:
+        """Where it lies on this machine, if it does."""
+        places = (Path(self.beside or ROOT) / self.path, ROOT / self.path)
+        return next((place for place in places if place.is_dir()), None)
+
+    @property
     def location(self) -> str:
         """The local folder if there is one, else the hub id. UserError for a path that is no hub id and not there."""
-        places = [place / self.path for place in (Path(self.beside or ROOT), ROOT)]
-        for place in places:
-            if place.exists():
-                return str(place)
-        if self.path.count("/") > 1 or self.path.startswith((".", "~")):
-            looked = " and ".join(dict.fromkeys(map(str, places)))
+        if self.folder is None and (self.path.count("/") > 1 or self.path.startswith((".", "~"))):
+            looked = " and ".join(dict.fromkeys(str(Path(place) / self.path) for place in (self.beside or ROOT, ROOT)))
             raise UserError(f"the folder of model '{self.name}' is not there: looked for {looked}; correct its path.")
-        return self.path
+        return str(self.folder or self.path)
 
     @property
     def imported(self) -> bool:
@@ -71,16 +74,19 @@ class Model:
     @property
     def identity(self) -> str:
         """What tells this model's samples from another's: the revision, or a hash of a local model's files."""
-        try:
-            folder = Path(self.location)
-        except UserError:  # still to be trained: who has a use for it is told by `location`
+        if self.folder is None:  # on the hub, or still to be trained: who has a use for it is told by `location`
             return self.revision or "main"
-        if not folder.is_dir():
-            return self.revision or "main"
-        digest = hashlib.sha256()
-        for file in sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *folder.glob("*.safetensors")]):
-            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-        return digest.hexdigest()[:12]
+        whole = hashlib.sha256()
+        for file in sorted(file for kind in ("json", "jinja", "safetensors") for file in self.folder.glob(f"*.{kind}")):
+            whole.update(file.name.encode() + _digest(file, file.stat().st_mtime_ns, file.stat().st_size))
+        return whole.hexdigest()[:12]
+
+
+@cache
+def _digest(file: Path, *_) -> bytes:
+    """A hash of a file's content, computed once for each state of it."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ def problems(benchmark: Benchmark) -> str:
 
 def weights(model: Model) -> str:
     """A model's files: a local folder, or on the hub (asked for without downloading), or in the hub's cache."""
-    folder = Path(model.location)
-    if folder.is_dir():
+    _ = model.location  # refuses a folder that is not there
+    if (folder := model.folder) is not None:
         wanted = ("config.json", "tokenizer_config.json", "*.safetensors")
         if lacking := [name for name in wanted if not list(folder.glob(name))]:
             raise UserError(f"{folder} lacks {', '.join(lacking)}; copy the whole model.")
