@@ -210,7 +210,7 @@ def keep_store(args: argparse.Namespace) -> int:
             print("{:,} part files are one now, with {:,} samples".format(*store.compact()))
         if args.action not in ("show", "verify"):
             return 0
-        if args.action == "show":
+        if args.action == "show" and len(store.read()):
             print(store.contents().to_string(index=False, float_format="%.2f"))
         count = store.verify() if args.action == "verify" else len(store.read())
     sizes, damaged = [part.stat().st_size for part in folder.glob("*.parquet")], sorted(folder.glob("*.damaged"))

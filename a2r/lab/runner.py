@@ -156,14 +156,16 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
 
 
 def ready(study: str, profile: str = "nano", parameters: dict | None = None) -> None:
-    """Nothing where the problems, prices and models' folders of a run are there; else UserError, as in `planned`."""
+    """Nothing where the problems, prices and models of a run can be had; else UserError, as in `planned`."""
+    from a2r.lab import checks
+
     notebook, values, _ = planned(study, profile, parameters)
     lab = load_profile(values["profile"], notebook.stem[3:])
     load_problems(lab)
     read_prices(values.get("prices") or lab.prices)
     if lab.engine in ("auto", "transformers", "vllm"):
-        for model in dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric)):
-            _ = lab.model(model).location
+        for model in map(lab.model, dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric))):
+            _ = model.folder or checks.weights(model)
 
 
 def stale(study: str, profile: str = "nano", parameters: dict | None = None) -> str | None:
