@@ -26,21 +26,9 @@ from a2r.profiles import Profile
 
 TOKENS = ("prompt", "cached", "completion")
 SYNTHESIZER_TOKENS = tuple(f"synthesizer_{kind}" for kind in TOKENS)
-COLUMNS = (
-    *(
-        "benchmark",
-        "problem_id",
-        "explorer",
-        "synthesizer",
-        "set",
-        "state",
-        "right",
-        "cost",
-        "seconds",
-        "engine_seconds",
-    ),
-    *("explorer_prompt", "explorer_cached", "explorer_completion", "method", "correct", *SYNTHESIZER_TOKENS),
-)
+COLUMNS = ["benchmark", "problem_id", "explorer", "synthesizer", "set", "state", "right"]
+COLUMNS += ["cost", "seconds", "engine_seconds", *(f"explorer_{kind}" for kind in TOKENS), "method", "correct"]
+COLUMNS += SYNTHESIZER_TOKENS
 STATES = ("none", "minority", "tie", "majority", "all")
 
 
@@ -98,18 +86,10 @@ def baselines(
     by_set = cut_sets(pool, n_paths, n_sets).groupby(["benchmark", "problem_id", "set"], sort=False)
     votes = by_set.agg(answers=("answer", list), correct=("correct", list))
     ids = votes.index.get_level_values("problem_id")
-    shared = pd.DataFrame(
-        {
-            **{
-                "explorer": "+".join(dict.fromkeys(pool.model)),
-                "synthesizer": "",
-                **dict.fromkeys(SYNTHESIZER_TOKENS, 0.0),
-            },
-            "state": [explorer_state(c, a) for c, a in zip(votes.correct, votes.answers, strict=True)],
-            "right": votes.correct.map(sum),
-        },
-        index=votes.index,
-    )
+    states = [explorer_state(c, a) for c, a in zip(votes.correct, votes.answers, strict=True)]
+    shared = pd.DataFrame({"state": states, "right": votes.correct.map(sum)}, index=votes.index)
+    shared = shared.assign(explorer="+".join(dict.fromkeys(pool.model)), synthesizer="")
+    shared = shared.assign(**dict.fromkeys(SYNTHESIZER_TOKENS, 0.0))
     spent = {"cost": "cost", "engine_seconds": "seconds", **{f"explorer_{kind}": f"{kind}_tokens" for kind in TOKENS}}
     billed = by_set[list(spent.values())]  # where a path's tokens are not known, those of its set are not either
     total, mean = (made.set_axis(list(spent), axis=1) for made in (billed.sum(skipna=False), billed.mean(skipna=False)))
@@ -121,7 +101,7 @@ def baselines(
         whole.assign(method=f"Cons@{n_paths}", correct=cons),
         whole.assign(method=f"Pass@{n_paths}", correct=pass_n.loc[ids].to_numpy()),
     ]
-    return pd.concat(methods).reset_index()[list(COLUMNS)]
+    return pd.concat(methods).reset_index()[COLUMNS]
 
 
 def synthesized(
@@ -139,22 +119,14 @@ def synthesized(
     `alone`: without references, so that nothing is paid for the paths. UserError where a set has no synthesis.
     """
     graded = syntheses if "correct" in syntheses else grade(syntheses, problems)
+    names = {"cost": "cost", "seconds": "seconds", **{f"{k}_tokens": f"synthesizer_{k}" for k in TOKENS}}
     final = graded.assign(cost=price(graded, prices)).groupby(["problem_id", "set"])
-    final = final.agg(
-        synthesizer=("model", "first"),
-        correct=("correct", "mean"),
-        cost=("cost", "mean"),
-        seconds=("seconds", "mean"),
-        synthesizer_prompt=("prompt_tokens", "mean"),
-        synthesizer_cached=("cached_tokens", "mean"),
-        synthesizer_completion=("completion_tokens", "mean"),
-    )
+    final = final[["correct", *names]].mean().rename(columns=names).assign(synthesizer=final.model.first())
     base = base[base.method == f"Cons@{n_paths}"].set_index(["problem_id", "set"])
     if len(lacking := base.index.difference(final.index)):
-        raise UserError(
-            f"problem '{lacking[0][0]}' has no synthesis of set {lacking[0][1]}; "
-            f"synthesize all {n_sets} sets of {n_paths} paths."
-        )
+        problem, number = lacking[0]
+        needed = f"synthesize all {n_sets} sets of {n_paths} paths"
+        raise UserError(f"problem '{problem}' has no synthesis of set {number}; {needed}.")
     if alone:
         paid = ["cost", "seconds", "engine_seconds", *(f"explorer_{kind}" for kind in TOKENS)]
         base = base.assign(**dict.fromkeys(paid, 0.0))
@@ -165,7 +137,7 @@ def synthesized(
         engine_seconds=base.engine_seconds + final.seconds,
         **{c: final[c] for c in ("synthesizer", "correct", *SYNTHESIZER_TOKENS)},
     )
-    return a2r.reset_index()[list(COLUMNS)]
+    return a2r.reset_index()[COLUMNS]
 
 
 class Score(NamedTuple):
@@ -201,19 +173,15 @@ def played(
     heard = sets.index[sets.answer.notna()]
     scores = {name: s for name, s in {**own, **(scores or {})}.items() if s.values[heard].notna().all()}
     asked = {name: bills(frame, prices, "mean").to_dict("index") for name, frame in (syntheses or {}).items()}
-    right = {
-        name: frame.groupby(["problem_id", "set"]).correct.mean().to_dict() for name, frame in (syntheses or {}).items()
-    }
+    verdicts = {name: frame.groupby(["problem_id", "set"]).correct.mean() for name, frame in (syntheses or {}).items()}
     told = {name: bills(s.spent, prices).to_dict("index") for name, s in scores.items() if s.spent is not None}
     there = {name: m for name, m in methods.items() if {*m.needs} <= scores.keys() and {*m.asks} <= asked.keys()}
     gold, explorer = problems.set_index("problem_id").answer, "+".join(dict.fromkeys(pool.model))
     rows = []
     for (benchmark, problem_id, number), paths in sets.groupby(["benchmark", "problem_id", "set"], sort=False):
-        said, verdicts = paths.answer.tolist(), paths.correct.tolist()
-        here = {
-            **{"benchmark": benchmark, "problem_id": problem_id, "set": number, "explorer": explorer},
-            **{"state": explorer_state(verdicts, said), "right": sum(verdicts)},
-        }
+        said, right = paths.answer.tolist(), paths.correct.tolist()
+        here = {"benchmark": benchmark, "problem_id": problem_id, "set": number, "explorer": explorer}
+        here |= {"state": explorer_state(right, said), "right": sum(right)}
         values = {name: s.values.loc[paths.index].tolist() for name, s in scores.items()}
         spent = paths[["cost", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds"]].to_numpy(float)
         for name, method in there.items():
@@ -225,16 +193,14 @@ def played(
             seconds = sum(drawn[end - wave : end, 4].max() for wave, end in zip(waves, ends, strict=True))
             bill |= {"seconds": seconds, "engine_seconds": drawn[:, 4].sum(), **dict.fromkeys(SYNTHESIZER_TOKENS, 0.0)}
             bill |= {"synthesizer": "", "correct": choice.score(gold[problem_id])}
-            for extra in (
-                *(told[need] for need in method.needs if need in told),
-                *([asked[choice.ask]] if choice.ask else ()),
-            ):
+            extras = [told[need] for need in method.needs if need in told]
+            for extra in [*extras, asked[choice.ask]] if choice.ask else extras:
                 if more := extra.get((problem_id, number)):  # a tournament of paths that agree asks nothing
                     bill |= {key: bill[key] + more[key] for key in BILL} | {"synthesizer": more["model"]}
             if choice.ask:
-                bill["correct"] = right[choice.ask][problem_id, number]
+                bill["correct"] = verdicts[choice.ask][problem_id, number]
             rows.append({**here, "method": f"{name}@{n_paths}", **bill})
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"set": "int32"})
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"set": "int32"})
 
 
 BILL = ("cost", "seconds", "engine_seconds", *SYNTHESIZER_TOKENS)

@@ -72,11 +72,6 @@ def main(simulations: int = 1_000) -> None:
     print("\nsays equivalent within 2 points, %")
     row("where the difference is 2 points, 15% differ", lambda n: equivalent(cells(0.085, 0.065)(rng, n)))
     row("where there is none, 4% differ", lambda n: equivalent(cells(0.02, 0.02)(rng, n)))
-    print("\npower's own null, the gain's side alone, % (2.5 at most)")
-    pilot = np.stack([sets(rng, 300, 0.05, 1) for _ in range(4)], axis=1)
-    for k in (1, 16):
-        found = [100 * stats.power(pilot, 0.0, n, k, simulations=2 * simulations) for n in SIZES]
-        print(f"{f'{k} sets':46}" + "".join(f"{share:7.1f}" for share in found))
 
 
 def covered_or_undefined(numerator: np.ndarray, denominator: np.ndarray) -> float:

@@ -56,10 +56,18 @@ def moves() -> pd.DataFrame:
 
 
 def compared() -> pd.DataFrame:
-    names = ["Pass@1", "Pass@4", "Cons@6", "Alone@1", "Foreign@4", "Traces@4", "Cons@4 at T=0.3"]
+    names = ["Pass@1", "Pass@4", "Cons@6", "Alone@1", "Foreign@4", "Traces@4", "Selection@4"]
     return pd.DataFrame(
-        [{"pair": f"{m} → nano-64-rl", "control": c, "A2R − control": some(0.1)} for m in MODELS for c in names]
+        [
+            {"explorer": m, "synthesizer": "nano-64-rl", "control": c, "A2R − control": some(0.1)}
+            for m in MODELS
+            for c in names
+        ]
     )
+
+
+def checked() -> pd.DataFrame:
+    return pd.DataFrame([{"explorer": m, "synthesizer": m, "e−": some(0.3), "e+": some(0.2)} for m in MODELS])
 
 
 def before_after() -> pd.DataFrame:
@@ -98,6 +106,7 @@ DRAWINGS = {
     "lines": lambda: grid.grid_lines(outcomes(), SIZES, 4, {"nano-64-rl": "nano-64"}),
     "moves": lambda: controls.draw_moves(moves()),
     "controls": lambda: controls.differences(compared()),
+    "checking": lambda: controls.draw_checking(checked()),
     "rl": lambda: rl.draw_before_after(before_after()),
     "cost": lambda: cost.cost_front(points(), "unit", ("nano-32", "nano-64-rl", "nano-128")),
     "scaling": lambda: scaling.draw(scaled(), seen=8),

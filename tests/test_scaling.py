@@ -9,8 +9,9 @@ from a2r.studies import scaling
 def test_at_one_path_pass_n_is_the_pools(lab, problems, use):
     """Two sets of one path are two of the pool's 8: Pass@N knows all of them, the vote of one only its own."""
     use()
-    found = scaling.run(lab, problems, [("a", "b")], [1, 8], read_prices(lab.prices))
+    found, pools, syntheses = scaling.run(lab, problems, [("a", "b")], [1, 8], read_prices(lab.prices))
     pool = found[(found.N == 8) & (found.method == "Cons@N")]
+    assert set(syntheses) == {("a", "b", 1), ("a", "b", 8)} and len(pools["a"]) == 24
     assert len(pool) == 3 and set(found.N) == {1, 8}
     one = found[found.N == 1].set_index(["method", "problem_id", "set"]).correct
     table = scaling.table(found).set_index(["N", "method"])

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from a2r.metrics import relative_gain
 from a2r.results.stats import (
     DIFFERENCE,
     bootstrap,
@@ -20,8 +19,6 @@ from a2r.results.stats import (
     interval,
     paired_test,
     per_problem,
-    power,
-    problems_needed,
     ratio_interval,
 )
 
@@ -87,7 +84,7 @@ def test_paired_columns():
     rng = np.random.default_rng(0)
     pass1 = rng.random(100) * 0.6
     cons, a2r = pass1 + 0.2 + 0.05 * rng.random(100), pass1 + 0.35 + 0.05 * rng.random(100)
-    together = bootstrap([a2r, cons, pass1], relative_gain)
+    together = bootstrap([a2r, cons, pass1], lambda a, c, p: (a - p) / (c - p))
     assert together.estimate == pytest.approx((a2r - pass1).mean() / (cons - pass1).mean())
     ratio, reason = ratio_interval(a2r - pass1, cons - pass1)
     assert reason == "" and ratio == pytest.approx(together, abs=0.01)
@@ -239,40 +236,13 @@ def studied(n_problems: int, n_sets: int, gain: float, rng) -> np.ndarray:
 @pytest.mark.parametrize("n_sets", [1, 4, 16])
 def test_power_is_that_of_studies_with_known_probabilities(n_sets):
     rng = np.random.default_rng(n_sets)
-    pilot = studied(400, 4, 0.0, rng)
+    pilot = components(studied(4000, 4, 0.04, rng))
     found = [
         paired_test(d.mean(axis=1), np.zeros(300)) <= 0.05
         for d in (studied(300, n_sets, 0.04, rng) for _ in range(300))
     ]
-    assert power(pilot, 0.04, 300, n_sets) == pytest.approx(np.mean(found), abs=0.12)
-
-
-PILOT = studied(300, 4, 0.03, np.random.default_rng(0))
-
-
-def test_power():
-    curve = [power(PILOT, 0.05, n, n_sets=8, simulations=300) for n in (10, 30, 100, 300)]
-    assert curve == sorted(curve) and curve[0] < 0.3 and curve[-1] > 0.9
-    by_gain = [power(PILOT, gain, 60, n_sets=8, simulations=300) for gain in (0.02, 0.05, 0.1)]
-    assert by_gain == sorted(by_gain)
-    assert power(PILOT, 0.05, 60, n_sets=8, simulations=300) > power(PILOT, 0.05, 60, n_sets=1, simulations=300) + 0.1
-    assert power(pd.DataFrame(PILOT), 0.05, 30, n_sets=8, simulations=300) == curve[1]
-    assert power(PILOT, -0.05, 100, n_sets=8) == pytest.approx(power(PILOT, 0.05, 100, n_sets=8), abs=0.1)
-    with pytest.raises(ValueError, match="two sets"):
-        power(PILOT[:, :1], 0.05, 30, n_sets=8)
-    with pytest.raises(ValueError, match="never differ"):
-        power(np.zeros((30, 2)), 0.0, 30, n_sets=8)
-
-
-@pytest.mark.parametrize(("n_problems", "n_sets"), [(30, 1), (30, 16), (100, 4)])
-def test_without_a_gain_power_is_the_level_of_one_side(n_problems, n_sets):
-    assert 0.005 < power(PILOT, 0.0, n_problems, n_sets, simulations=2000) < 0.037, "few differences come in steps"
-    skewed = np.concatenate([np.full((280, 4), 0.0), np.ones((20, 4))])  # all gain, and all on few problems
-    assert power(skewed, 0.0, n_problems, n_sets, simulations=2000) < 0.037
-
-
-def test_problems_needed():
-    needed = problems_needed(PILOT, 0.05, n_sets=8, simulations=200)
-    assert power(PILOT, 0.05, needed, n_sets=8, simulations=200) >= 0.8
-    assert power(PILOT, 0.05, needed // 2, n_sets=8, simulations=200) < 0.8
-    assert problems_needed(PILOT, 0.001, n_sets=1, most=64, simulations=50) is None
+    assert pilot.power(0.04, 300, n_sets) == pytest.approx(np.mean(found), abs=0.08)
+    needed = pilot.problems_needed(0.04, n_sets)
+    assert pilot.power(0.04, needed, n_sets) == pytest.approx(0.8, abs=0.01)
+    assert pilot.power(-0.04, 300, n_sets) == pilot.power(0.04, 300, n_sets) < pilot.power(0.05, 300, n_sets)
+    assert pilot.power(0.0, 300, n_sets) == pytest.approx(0.025), "its own side's half of the level"

@@ -15,12 +15,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from scipy.optimize import isotonic_regression
 
 from a2r.errors import UserError
 from a2r.results import stats
 from a2r.results.tables import text as said
 
 PALETTE = {"Pass@1": "#8c8c8c", "Cons": "#0173b2", "A2R": "#d55e00", "Pass@N": "#ffffff", "Alone": "#029e73"}
+METHOD_MARKERS = {"Pass@1": "s", "Cons": "D", "A2R": "o", "Pass@N": "v", "Alone": "^"}
 SIZES = {"column": (3.3, 7.0), "text": (6.75, 8.0), "slides": (10.0, 13.0)}  # width in inches, font size in points
 DEFAULT = "text"
 SMALLEST = 7.0  # points
@@ -41,36 +43,16 @@ def size() -> str:
 
 def style(size: str = DEFAULT) -> None:
     """Set the house style at a size of `SIZES`."""
-    points = SIZES[size][1]
-    small = max(SMALLEST, 0.9 * points)
-    sns.set_theme(
-        context="paper",
-        style="ticks",
-        rc={
-            **{"figure.figsize": (SIZES[size][0], 3.0), "figure.dpi": 110, "savefig.dpi": 200, "savefig.bbox": None},
-            **{"font.size": points, "axes.labelsize": points, "axes.titlesize": points, "figure.labelsize": points},
-            **{
-                "xtick.labelsize": small,
-                "ytick.labelsize": small,
-                "legend.fontsize": small,
-                "legend.title_fontsize": small,
-            },
-            **{
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "axes.grid": True,
-                "axes.grid.axis": "y",
-                "grid.alpha": 0.35,
-            },
-            **{"lines.linewidth": 1.2, "lines.markersize": 4, "errorbar.capsize": 1.8, "axes.axisbelow": True},
-            **{
-                "legend.frameon": False,
-                "pdf.fonttype": 42,
-                "svg.hashsalt": "a2r",
-                "figure.constrained_layout.use": True,
-            },
-        },
-    )
+    width, points = SIZES[size]
+    rc = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize", "figure.labelsize"), points)
+    notes = ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize")
+    rc |= dict.fromkeys(notes, max(SMALLEST, 0.9 * points))
+    rc |= {"figure.figsize": (width, 3.0), "figure.dpi": 110, "savefig.dpi": 200, "savefig.bbox": None}
+    rc |= {"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
+    rc |= {"axes.grid": True, "axes.grid.axis": "y", "grid.alpha": 0.35, "legend.frameon": False}
+    rc |= {"lines.linewidth": 1.2, "lines.markersize": 4, "errorbar.capsize": 1.8}
+    rc |= {"pdf.fonttype": 42, "svg.hashsalt": "a2r", "figure.constrained_layout.use": True}
+    sns.set_theme(context="paper", style="ticks", rc=rc)
 
 
 def small() -> float:
@@ -92,27 +74,20 @@ def panels(height: float, n: int = 1, wide: int = 3, **options) -> tuple[Figure,
     width, points = plt.rcParams["figure.figsize"][0], plt.rcParams["font.size"]
     across = min(n, max(1, wide // 2) if narrow() else wide)
     rows = -(-n // across)
-    figure, grid = plt.subplots(
-        rows,
-        across,
-        figsize=(width, rows * height * points / SIZES["text"][1]),
-        squeeze=False,
-        layout="constrained",
-        **options,
-    )
+    sized = (width, rows * height * points / SIZES["text"][1])
+    figure, grid = plt.subplots(rows, across, figsize=sized, squeeze=False, layout="constrained", **options)
     for axes in grid.flat[n:]:
         axes.remove()
     return figure, list(grid.flat[:n])
 
 
 def captioned(figure: Figure, says: str, n: str, interval: str = "bars: 95% intervals over problems") -> Figure:
-    """The figure with its n and the kind of its intervals written below it, and `says`, `n` and `interval` as its
-    caption.
+    """The figure with its n and the kind of its intervals written below it.
 
-    The caption is kept as the attribute `caption`: the alternative text in reports, and the text of the .tex beside the
-    file.
+    Its attributes are `says`, the heading in notebooks, and `caption`, all three: the alternative text in reports, and
+    the text of the .tex beside the file.
     """
-    figure.caption = f"{says.rstrip('.')}. {n}; {interval}."
+    figure.says, figure.caption = says, f"{says.rstrip('.')}. {n}; {interval}."
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(f"{n}; {interval}", int(width * 72 / (0.58 * small())))
     share = (1.25 * len(lines) * small() + 2) / 72 / height
@@ -121,11 +96,14 @@ def captioned(figure: Figure, says: str, n: str, interval: str = "bars: 95% inte
     return figure
 
 
+def family(method: str) -> str:
+    """What a method has its colour and marker by: Cons@4 and Cons@8 share theirs, and so does Pass@k beyond 1."""
+    name = "Pass@1" if method == "Pass@1" else method.split("@")[0]
+    return name if name in PALETTE else "Pass@N"
+
+
 def colour(method: str) -> str:
-    """The colour of a method: Cons@4 and Cons@8 share theirs; Pass@k beyond 1 is drawn as an outline."""
-    if method == "Pass@1":
-        return PALETTE["Pass@1"]
-    return PALETTE.get(method.split("@")[0], PALETTE["Pass@N"])
+    return PALETTE[family(method)]
 
 
 def looks(names: list[str]) -> dict[str, dict]:
@@ -160,46 +138,19 @@ def counted(values, unit: str = "problems") -> str:
 
 
 def label_ends(axes: plt.Axes, ends: list[tuple[float, float, str, str]]) -> None:
-    """Name lines at their right ends, (x, y, name, colour) each: beside the panel, pushed apart where they would
-    overlap."""
+    """Name lines at their right ends, (x, y, name, colour) each: beside the panel, as near to their heights as they can
+    stand without overlapping."""
     axes.figure.draw_without_rendering()
     low, high = axes.get_ylim()
     gap = 1.15 * small() * (high - low) / (axes.get_window_extent().height * 72 / axes.figure.dpi)
-    ends = sorted(ends, key=lambda end: end[1])
-    at = np.array([y for _, y, _, _ in ends])
-    for i in range(1, len(at)):
-        at[i] = max(at[i], at[i - 1] + gap)
-    at = np.minimum(at, high - gap * np.arange(len(at))[::-1])
+    ends, steps = sorted(ends, key=lambda end: end[1]), gap * np.arange(len(ends))
+    at = isotonic_regression([y for _, y, _, _ in ends] - steps).x + steps  # least squares, in order and `gap` apart
+    at = np.minimum(at, high - steps[::-1])
     for (x, y, name, shade), place in zip(ends, at, strict=True):
-        axes.annotate(
-            *(name, (x, y), (1.03, place), axes.transData, ("axes fraction", "data")),
-            **{"color": shade, "fontsize": small(), "va": "center", "annotation_clip": False},
-            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": shade, "shrinkA": 0, "shrinkB": 2},
-        )
-
-
-def beside(axes: plt.Axes, named: list[tuple[float, float, str, str]]) -> None:
-    """Name points (x, y, name, weight) with leaders, in a column at the right, in the order of their heights."""
-    named = sorted(named, key=lambda p: p[1])
-    axes.figure.draw_without_rendering()
-    least = 1.25 * small() / (axes.get_window_extent().height * 72 / axes.figure.dpi)
-    places = np.array([axes.transAxes.inverted().transform(axes.transData.transform(p[:2]))[1] for p in named])
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + least)
-    places = np.minimum(places, 1 - least * np.arange(len(places))[::-1])
-    for (x, y, name, weight), place in zip(named, places, strict=True):
-        look = {"arrowstyle": "-", "linewidth": 0.5, "color": DARK, "shrinkA": 0, "shrinkB": 3}
-        axes.annotate(
-            name,
-            (x, y),
-            (1.02, place),
-            "data",
-            "axes fraction",
-            arrowprops=look,
-            fontsize=small(),
-            weight=weight,
-            va="center",
-        )
+        look = {"color": shade, "fontsize": small(), "va": "center", "annotation_clip": False}
+        look["arrowprops"] = {"arrowstyle": "-", "linewidth": 0.5, "color": shade, "shrinkA": 0, "shrinkB": 2}
+        look["arrowprops"]["relpos"] = (0, 0.5)
+        axes.annotate(name, (x, y), (1.05, place), axes.transData, ("axes fraction", "data"), **look)
 
 
 def log_ticks(axes: plt.Axes) -> None:
@@ -228,12 +179,12 @@ def lines(axes: plt.Axes, table: pd.DataFrame, x: str, y: str, hue: str, log: bo
     side.
     """
     names = list(table[hue].unique())
-    methods = all(name.split("@")[0] in PALETTE or name.startswith("Pass@") for name in names)
-    look = (
-        {n: {"color": MUTED if n.startswith("Pass@") else colour(n), "marker": "o"} for n in names}
-        if methods
-        else looks(names)
-    )
+    look = looks(names)
+    if all(family(name) != "Pass@N" or name.startswith("Pass@") for name in names):
+        shade = {name: MUTED if name.startswith("Pass@") else colour(name) for name in names}
+        dash = {name: "--" if name.startswith("Pass@N") else "-" for name in names}
+        marker = {name: METHOD_MARKERS[family(name)] for name in names}
+        look = {n: {"color": shade[n], "marker": marker[n], "linestyle": dash[n]} for n in names}
     xs, ends = sorted(table[x].unique()), []
     step = 0.03 if log else 0.012 * (xs[-1] - xs[0] or 1)
     for k, name in enumerate(names):
@@ -241,10 +192,7 @@ def lines(axes: plt.Axes, table: pd.DataFrame, x: str, y: str, hue: str, log: bo
         shift = step * (k - (len(names) - 1) / 2)
         at = part[x] * (1 + shift) if log else part[x] + shift
         values = list(part[y])
-        dashed = "--" if methods and name.startswith("Pass@N") else "-"
-        axes.errorbar(
-            at, [v.estimate for v in values], yerr=bars(values), elinewidth=0.9, linestyle=dashed, **look[name]
-        )
+        axes.errorbar(at, [v.estimate for v in values], yerr=bars(values), elinewidth=0.9, **look[name])
         ends.append((at.iloc[-1], values[-1].estimate, name, look[name]["color"]))
     if log:
         axes.set_xscale("log", base=2)
@@ -261,43 +209,28 @@ def by_right_references(table: pd.DataFrame) -> Figure:
 
     In points above the vote on the same sets and, where it was sampled, above the synthesizer without references.
     """
-    against = {"A2R − Cons": ("the vote", "Cons", "o"), "A2R − Alone": ("answering alone", "Alone", "s")}
-    against = {column: look for column, look in against.items() if column in table}
+    others = {f"A2R − {method}": method for method in ("Cons", "Alone") if f"A2R − {method}" in table}
     drawn = table[table.sets >= min(LEAST_SETS, table.sets.max())]
-    models = list(drawn.model.unique())
+    models, rights = list(drawn.model.unique()), sorted(table["right references"].unique())
     figure, axes = panels(1.9, len(models), wide=max(3, min(5, len(models))), sharey=True, sharex=True)
-    rights = sorted(table["right references"].unique())
     for panel, model in zip(axes, models, strict=True):
         part = drawn[drawn.model == model]
-        for k, (column, (_, method, marker)) in enumerate(against.items()):
+        for k, (column, method) in enumerate(others.items()):
             values = points(list(part[column]))
-            at = part["right references"] + 0.2 * (k - (len(against) - 1) / 2)
-            panel.errorbar(
-                at,
-                [v.estimate for v in values],
-                yerr=bars(values),
-                color=PALETTE[method],
-                marker=marker,
-                elinewidth=0.9,
-            )
+            at = part["right references"] + 0.2 * (k - (len(others) - 1) / 2)
+            look = {"color": PALETTE[method], "marker": METHOD_MARKERS[method], "elinewidth": 0.9, "label": column}
+            panel.errorbar(at, [v.estimate for v in values], yerr=bars(values), **look)
         panel.axhline(0, color=DARK, linewidth=0.8, zorder=1)
-        panel.set(title=model, xticks=rights, xlim=(rights[0] - 0.4, rights[-1] + 0.4))
-    across = sum(panel.get_subplotspec().rowspan.start == 0 for panel in axes)
-    for panel in axes[-across:]:
-        panel.set_xlabel("right references")
+        panel.set(title=model, xticks=rights, xlim=(rights[0] - 0.4, rights[-1] + 0.4), xlabel="right references")
         panel.tick_params(labelbottom=True)
-    axes[0].set_ylabel("A2R above … (points)")
-    handles = [
-        plt.Line2D([], [], color=PALETTE[method], marker=marker, label=f"A2R − {name}")
-        for name, method, marker in against.values()
-    ]
-    figure.legend(handles=handles, ncols=2, loc="outside upper center")
-    one = table[table["right references"] == 1]
-    most = max(one["A2R − Cons"], key=lambda v: v.estimate, default=None) if len(one) else None
+    axes[0].set_ylabel("difference (points)")
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside upper center")
     says = "What a synthesis of each set was worth, by how many of its references are right"
-    if most is not None:
-        name = one.model[[v is most for v in one["A2R − Cons"]]].iloc[0]
-        says += f"; with one right the largest difference to the vote is {name}'s, {said(most, '+.0f', 100)} points"
+    one = table[table["right references"] == 1]
+    if len(one):
+        most = max(one.to_dict("records"), key=lambda row: row["A2R − Cons"].estimate)
+        value = said(most["A2R − Cons"], "+.0f", 100)
+        says += f"; with one right the largest difference to the vote is {most['model']}'s, {value} points"
     sets = f"{drawn.sets.min():,} to {drawn.sets.max():,} sets a point (fewer than {LEAST_SETS}: not drawn)"
     return captioned(figure, says, sets)
 
@@ -326,30 +259,24 @@ def training_curves(curves: pd.DataFrame, smooth: int = 5) -> Figure:
     figure, axes = panels(1.75, len(shown), wide=3, sharex=True)
     for panel, name in zip(axes, shown, strict=True):
         table = curves[["run", "seed", "step", name]].dropna().reset_index(drop=True)
-        if name != "held-out A2R":
+        look = {"hue": "run", "style": "run", "palette": palette, "dashes": dashes, "markers": False, "linewidth": 1.2}
+        if name == "held-out A2R":
+            look |= {"marker": "o", "markersize": 3.5, "markeredgewidth": 0}
+        else:
             means = table.groupby(["run", "seed"])[name].transform(lambda v: v.rolling(smooth, min_periods=1).mean())
             table = table.assign(**{name: means})
-        marks = {"marker": "o", "markersize": 3.5, "markeredgewidth": 0} if name == "held-out A2R" else {}
-        sns.lineplot(
-            **{
-                "data": table,
-                "x": "step",
-                "y": name,
-                "hue": "run",
-                "style": "run",
-                "palette": palette,
-                "dashes": dashes,
-            },
-            **{"errorbar": ("pi", 100), "ax": panel, "linewidth": 1.2, "legend": False, "markers": False, **marks},
-        )
-        panel.set(ylabel=CURVE_LABELS[name], xlabel="step (batch of rollouts)")
+        sns.lineplot(table, x="step", y=name, errorbar=("pi", 100), ax=panel, legend=False, **look)
+        panel.set(title=CURVE_LABELS[name], ylabel="", xlabel="step (batch of rollouts)")
     if len(runs) > 1:
-        handles = [
-            plt.Line2D([], [], color=palette[run], dashes=dashes[run] or (None, None), label=run) for run in runs
-        ]
-        figure.legend(handles=handles, ncols=min(4, len(runs)), loc="outside upper center")
+        lines = [plt.Line2D([], [], color=palette[run], dashes=dashes[run] or (None, None), label=run) for run in runs]
+        figure.legend(handles=lines, ncols=min(4, len(runs)), loc="outside upper center")
+    ends = []
+    for run in runs:
+        reward = curves[curves.run == run].groupby("step").reward.mean()
+        ends.append(f"{run} {reward.iloc[:smooth].mean():.2f} → {reward.iloc[-smooth:].mean():.2f}")
+    says = f"Reward of the first and of the last {smooth} steps: {', '.join(ends)}"
     means = f"lines: means over {smooth} steps except the held-out score, which is drawn at each training's temperature"
     if (most := curves.groupby("run").seed.nunique().max()) == 1:
-        return captioned(figure, "Training curves", "one training", means)
+        return captioned(figure, says, "one training", means)
     n = f"{len(runs)} settings, {most} seeds"
-    return captioned(figure, "Training curves", n, f"{means}; bands: from the lowest to the highest seed")
+    return captioned(figure, says, n, f"{means}; bands: from the lowest to the highest seed")

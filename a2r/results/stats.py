@@ -45,6 +45,15 @@ class Components(NamedTuple):
         """Variance of the mean over n_problems with n_sets each (Miller 2024, arXiv 2411.00640, section 3)."""
         return (self.between + self.within / n_sets) / n_problems
 
+    def problems_needed(self, gain: float, n_sets: int, target: float = 0.8, alpha: float = 0.05) -> int:
+        """How many problems show a gain (in 0..1) of this mean with the power `target`; normal approximation."""
+        return max(1, ceil((norm.isf(alpha / 2) + norm.ppf(target)) ** 2 * self.of_mean(1, n_sets) / gain**2))
+
+    def power(self, gain: float, n_problems: int, n_sets: int, alpha: float = 0.05) -> float:
+        """Share of studies of this size that find the gain, on its own side; normal approximation."""
+        error = max(self.of_mean(n_problems, n_sets), TOLERANCE) ** 0.5
+        return float(norm.sf(norm.isf(alpha / 2) - abs(gain) / error))
+
 
 def per_problem(outcomes: pd.DataFrame, column: str = "correct") -> pd.DataFrame:
     """Mean of `column` per problem (index: benchmark, problem_id) and method (columns), from the long table of
@@ -56,10 +65,17 @@ def per_problem(outcomes: pd.DataFrame, column: str = "correct") -> pd.DataFrame
     if wide.isna().any(axis=None):
         method = wide.columns[wide.isna().any()][0]
         problem = wide.index[wide[method].isna()][0]
-        raise ValueError(
-            f"Method {method!r} has no {column!r} for problem {problem}; run it there, or compare fewer problems."
-        )
+        raise ValueError(f"Method {method!r} has no {column!r} for {problem}; run it there, or compare fewer problems.")
     return wide
+
+
+def per_pair(outcomes: pd.DataFrame, method: str) -> dict[tuple[str, str], pd.DataFrame]:
+    """`per_problem` of every (explorer, synthesizer) that has `method`, the explorer's own methods among them."""
+    pairs = outcomes.loc[outcomes.method == method, ["explorer", "synthesizer"]].drop_duplicates()
+    return {
+        (e, s): per_problem(outcomes[(outcomes.explorer == e) & outcomes.synthesizer.isin(["", s])])
+        for e, s in pairs.itertuples(index=False, name=None)
+    }
 
 
 def interval(
@@ -86,9 +102,8 @@ def interval(
         return bootstrap(table, confidence=confidence, n_resamples=n_resamples, seed=seed)
     low, high = bounds
     if table.min() < low - TOLERANCE or table.max() > high + TOLERANCE:
-        raise ValueError(
-            f"A value of {table[np.abs(table - (low + high) / 2).argmax()]:g} is not within {low:g} to {high:g}."
-        )
+        farthest = table[np.abs(table - (low + high) / 2).argmax()]
+        raise ValueError(f"A value of {farthest:g} is not within {low:g} to {high:g}.")
     found, counts = np.unique(table.round(12), return_counts=True)
     middle, reach = (low + high) / 2, (high - low) / 2
     if len(found) > 1 and len(table) >= FEW:
@@ -170,7 +185,8 @@ def paired_test(a: ArrayLike, b: ArrayLike, n_resamples: int = 10_000, seed: int
     table = _columns([a, b])
     differences = table[:, 0] - table[:, 1]
     if (steps := _lattice(differences)) is None:
-        return float(_sign_flip(differences[:, None], n_resamples, seed)[0])
+        observed, drawn = abs(differences.sum()), np.abs(_signs(len(differences), n_resamples, seed) @ differences)
+        return float(((drawn >= observed - TOLERANCE * (1 + observed)).sum() + 1) / (n_resamples + 1))
     sums = np.ones(1)  # distribution of the sum of those steps whose sign is plus
     for step in np.sort(np.abs(steps[steps != 0])):
         longer = np.zeros(len(sums) + step)
@@ -186,9 +202,7 @@ def holm(pvalues: ArrayLike) -> np.ndarray:
     ValueError."""
     p = np.asarray(pvalues, dtype=float)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(
-            "holm: p-values must be a flat list of numbers in 0..1; leave out comparisons that were not tested."
-        )
+        raise ValueError("holm takes a flat list of numbers in 0..1; leave out comparisons that were not tested.")
     order = np.argsort(p)
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
@@ -207,89 +221,21 @@ def components(scores: pd.DataFrame | ArrayLike) -> Components:
     return Components(max(0.0, float(table.mean(axis=1).var(ddof=1) - within / table.shape[1])), float(within))
 
 
-def power(
-    pilot: pd.DataFrame | ArrayLike,
-    gain: float,
-    n_problems: int,
-    n_sets: int,
-    alpha: float = 0.05,
-    simulations: int = 500,
-    n_resamples: int = 1_000,
-    seed: int = 0,
-) -> float:
-    """Share of simulated studies in which the paired test finds a true gain (in 0..1, not points) on its own side, in
-    0..1.
-
-    `pilot` (problems, sets): the method's score less the baseline's on every set. Each simulated problem has three
-    probabilities, that in a set only the method, only the baseline, or neither or both are right: Dirichlet with the
-    pilot's share of disagreements, divided so that the mean is `gain`, and with the pilot's own ratio of variance
-    between problems to that within (the beta-binomial model, in three cells). With no gain the two methods are
-    exchangeable, so the test keeps its level: alpha / 2 on either side. ValueError for a pilot of one set (see
-    `components`).
-    """
-    cells, shared = _disagreements(pilot, gain)
-    rng = np.random.default_rng(seed)
-    plus, minus, same = (
-        rng.standard_gamma(max(cell * (1 - shared) / shared, 1e-6), size=(n_problems, simulations)) + 1e-300
-        for cell in cells
-    )
-    won = rng.binomial(n_sets, plus / (plus + minus + same))
-    lost = rng.binomial(n_sets - won, minus / (minus + same))
-    differences = (won - lost) / n_sets
-    found = _sign_flip(differences, n_resamples, seed) <= alpha
-    return float((found & (differences.sum(axis=0) * (1 if gain >= 0 else -1) > 0)).mean())
-
-
-def problems_needed(
-    pilot: pd.DataFrame | ArrayLike, gain: float, n_sets: int, target: float = 0.8, most: int = 5_000, **options
-) -> int | None:
-    """The smallest number of problems at which `power` reaches `target`, to about 5%; None if even `most` do not.
-
-    From the normal approximation on, in steps of 5%.
-    """
-    (plus, minus, _), shared = _disagreements(pilot, gain)
-    variance = plus + minus - gain**2
-    error = Components(shared * variance, (1 - shared) * variance).of_mean(1, n_sets)
-    n = ceil((norm.ppf(1 - options.get("alpha", 0.05) / 2) + norm.ppf(target)) ** 2 * error / max(gain**2, 1e-12))
-    while n <= most and power(pilot, gain, n, n_sets, **options) < target:
-        n = ceil(1.05 * n)
-    return n if n <= most else None
-
-
-def _disagreements(pilot: pd.DataFrame | ArrayLike, gain: float) -> tuple[np.ndarray, float]:
-    """The model of `power`: shares of sets in which only the method, only the baseline, neither or both are right, and
-    the share of the variance that is between problems."""
-    between, within = components(pilot)
-    apart = max(np.abs(np.asarray(pilot, dtype=float)).mean(), abs(gain))
-    if apart > 1 or apart == 0:
-        raise ValueError("power: the pilot's methods never differ and no gain is asked for, or one beyond 1.")
-    cells = np.array([(apart + gain) / 2, (apart - gain) / 2, 1 - apart])
-    return cells, float(np.clip(between / max(between + within, TOLERANCE), 0.001, 0.999))
-
-
 def _columns(columns) -> np.ndarray:
-    """One array, several, or a frame, as (problems, columns) floats; ValueError if they do not pair or a value is
-    missing."""
-    if isinstance(columns, pd.DataFrame):
-        columns = [columns[name] for name in columns]
-    elif np.ndim(next(iter(columns), 0)) == 0:
+    """One array, or several of the same problems, as (problems, columns) floats; ValueError if a value is missing or
+    the problems differ."""
+    if np.ndim(next(iter(columns), 0)) == 0:
         columns = [columns]
-    lengths = [len(column) for column in columns]
-    if len(set(lengths)) > 1:
-        raise ValueError(
-            f"Paired columns have {lengths} problems; give every method the same problems in the same order."
-        )
+    if len(lengths := {len(column) for column in columns}) > 1:
+        raise ValueError(f"Paired columns have {sorted(lengths)} problems; give every method the same problems.")
     labels = [column.index for column in columns if isinstance(column, pd.Series)]
     if any(not label.equals(labels[0]) for label in labels):
-        raise ValueError(
-            "Paired columns name different problems or order them differently; take them from one `per_problem` table."
-        )
+        raise ValueError("Paired columns name other problems or order them differently; take them from `per_problem`.")
     table = np.column_stack([np.asarray(column, dtype=float) for column in columns])
-    if not len(table) or not np.isfinite(table).all():
-        where = "there are no problems"
-        if len(table):
-            where = f"problem number {np.argmin(np.isfinite(table).all(axis=1))} has no score"
-        raise ValueError(f"Statistics over problems: {where}; grade it or leave it out.")
+    if not len(table):
+        raise ValueError("Statistics over problems: there are no problems; run some, or leave this out.")
+    if not (finite := np.isfinite(table).all(axis=1)).all():
+        raise ValueError(f"Statistics over problems: number {finite.argmin()} has no score; grade it or leave it out.")
     return table
 
 
@@ -318,10 +264,3 @@ def _weights(n: int, n_resamples: int, seed: int) -> np.ndarray:
 def _signs(n: int, n_resamples: int, seed: int) -> np.ndarray:
     """(patterns, problems) of random -1 and 1."""
     return np.random.default_rng(seed).integers(0, 2, size=(n_resamples, n), dtype=np.int8) * 2.0 - 1
-
-
-def _sign_flip(differences: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
-    """Two-sided p-values (comparisons,) of differences (problems, comparisons), all with the same random signs."""
-    observed = np.abs(differences.sum(axis=0))
-    flipped = np.abs(_signs(len(differences), n_resamples, seed) @ differences)
-    return ((flipped >= observed - TOLERANCE * (1 + observed)).sum(axis=0) + 1) / (n_resamples + 1)

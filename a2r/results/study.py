@@ -33,10 +33,9 @@ class Study:
     def __init__(self, lab: Profile, name: str, parameters: dict):
         self.lab, self.name = lab, name
         own = {k: v for k, v in parameters.items() if v is not None and k not in KNOBS}
-        changed = [
-            f"{k}={'+'.join(map(str, v)) if isinstance(v, list) else v}" for k, v in (*lab.changes, *own.items())
-        ]
-        self.folder = ROOT / lab.figures / lab.name / "_".join(changed).replace("/", "-")
+        changed = {k: "+".join(map(str, v)) if isinstance(v, list) else v for k, v in (*lab.changes, *own.items())}
+        folder = "_".join(f"{k}={v}" for k, v in changed.items())
+        self.folder = ROOT / lab.figures / lab.name / folder.replace("/", "-")
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
         self.files: set[Path] = set()
@@ -57,7 +56,7 @@ class Study:
     def figure(self, figure: Figure, name: str) -> None:
         """Save a figure as <study>_<name>.pdf and .png (the provenance in the files' metadata), and show it.
 
-        Its caption (`figures.captioned`) is shown below it, is the picture's alternative text, and stands in
+        What it says (`figures.captioned`) is its heading; its caption is the picture's alternative text, and stands in
         <study>_<name>_figure.tex for a report in LaTeX.
         """
         path, caption = self.pictures / f"{self.name}_{name}", getattr(figure, "caption", "")
@@ -69,28 +68,47 @@ class Study:
 
         self._write(path.with_suffix(".pdf"), lambda p: drawn("pdf", "Keywords", p, CreationDate=None))
         self._write(path.with_suffix(".png"), lambda p: drawn("png", "Description", p))
-        self._write(
-            path.with_name(f"{path.name}_figure.tex"), lambda p: tables.latex_figure(path.name, caption).encode()
-        )
+        latex = tables.latex_figure(path.name, caption).encode()
+        self._write(path.with_name(f"{path.name}_figure.tex"), lambda p: latex)
         self.made["figures"].append(from_root(path) + ".{pdf,png}")
-        shown = small_png(path.with_suffix(".png"))
-        width = round(110 * figure.get_size_inches()[0])
-        about = {
-            "image/png": {"alt": caption or name, "width": width},
-            "a2r": {"figure": from_root(path), "caption": caption},
-        }
-        display({"image/png": shown, "text/plain": caption}, metadata=about, raw=True)
+        picture = {"alt": caption or name, "width": round(110 * figure.get_size_inches()[0])}
+        about = {"image/png": picture, "a2r": {"figure": from_root(path), "caption": caption}}
         if caption:
-            display(Markdown(f"*{caption}*"), metadata={"a2r": {"caption of": from_root(path)}})
+            display(Markdown(f"### {figure.says}"), metadata={"a2r": {"caption of": from_root(path)}})
+        display({"image/png": small_png(path.with_suffix(".png")), "text/plain": caption}, metadata=about, raw=True)
         plt.close(figure)
 
-    def example(self, problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame | None = None) -> None:
+    def earlier(self, name: str) -> pd.DataFrame:
+        """The table <name> ("<study>_<table>") of another study of this profile; empty where that has not been run."""
+        path = ROOT / self.lab.figures / self.lab.name / f"{name}.csv"
+        return tables.read(path) if path.exists() else pd.DataFrame()
+
+    def example(
+        self, problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame, n_paths: int | None = None
+    ) -> None:
         """Show one problem as it went: the explorer's prompt and first path, and what a synthesizer read and wrote.
 
-        `pool` and `syntheses` are graded. The problem is the first whose synthesis is right although some path of its
-        set is wrong, else the first there is.
+        `pool` and `syntheses` are graded, of sets of `n_paths` (default: the profile's). The problem is the first whose
+        synthesis is right although some path of its set is wrong, else the first there is.
         """
-        display(Markdown(one_example(problems, pool, syntheses, self.lab)))
+        lab = self.lab.with_(n_paths=n_paths, n_sets=int(syntheses["set"].max()) + 1)
+        sets = cut_sets(pool, lab.n_paths, lab.n_sets)
+        right = sets.groupby(["problem_id", "set"]).correct.mean()
+        wanted = (s for s in syntheses.itertuples() if s.correct and right[s.problem_id, s.set] < 1)
+        made = next(wanted, next(syntheses.itertuples()))
+        paths = sets[(sets.problem_id == made.problem_id) & (sets["set"] == made.set)]
+        problem, first = problems[problems.problem_id == made.problem_id], next(paths.itertuples())
+        asked = synthesizer_asks(lab, problem, pool[pool.problem_id == made.problem_id])
+        prompt = next(ask for ask in asked if ask.set == made.set).messages[-1]["content"]
+        words = [
+            f"**An example:** problem `{made.problem_id}`, answer {problem.answer.iloc[0]}. The explorer reads",
+            f"and {first.model} writes ({'right' if first.correct else 'wrong'})",
+            f"The synthesizer reads that problem with {len(paths)} answer components, {paths.correct.sum()} right",
+            f"and {made.model} writes ({'right' if made.correct else 'wrong'})",
+        ]
+        texts = (explorer_asks(lab, problem, 1)[0].messages[-1]["content"], first.text, prompt, made.text)
+        said = [f"{w}\n\n```text\n{t.strip()[:3000]}\n```\n" for w, t in zip(words, texts, strict=True)]
+        display(Markdown("\n\n".join(said)))
 
     def _write(self, path: Path, make: Callable[[dict], bytes]) -> None:
         """Write `make(provenance)`, unless the file is there and differs in its commit alone."""
@@ -139,38 +157,6 @@ def small_png(path: Path) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def one_example(problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame | None, lab: Profile) -> str:
-    """The text of `Study.example`, in Markdown."""
-    first, synthesis = pool.iloc[0], None
-    if syntheses is not None and len(syntheses):
-        sets = cut_sets(pool, lab.n_paths, lab.n_sets)
-        right = sets.groupby(["problem_id", "set"]).correct.mean()
-        wanted = [s.correct and right[s.problem_id, s.set] < 1 for s in syntheses.itertuples()]
-        synthesis = syntheses.iloc[wanted.index(True) if True in wanted else 0]
-        paths = sets[(sets.problem_id == synthesis.problem_id) & (sets["set"] == synthesis["set"])]
-        first = paths.iloc[0]
-    problem = problems[problems.problem_id == first.problem_id]
-
-    def block(text: str) -> str:
-        return f"```text\n{text.strip()[:3000]}\n```\n"
-
-    said = [
-        f"**An example:** problem `{first.problem_id}`, whose answer is {problem.answer.iloc[0]}. The explorer reads",
-        block(explorer_asks(lab, problem, 1)[0].messages[-1]["content"]),
-        f"and {first.model} writes ({'right' if first.correct else 'wrong'})",
-        block(first.text),
-    ]
-    if synthesis is not None:
-        asked = synthesizer_asks(lab, problem, pool[pool.problem_id == first.problem_id])
-        said += [
-            f"The synthesizer reads that problem with {len(paths)} answer components, {int(paths.correct.sum())} right",
-            block(next(ask for ask in asked if ask.set == synthesis["set"]).messages[-1]["content"]),
-            f"and {synthesis.model} writes ({'right' if synthesis.correct else 'wrong'})",
-            block(synthesis.text),
-        ]
-    return "\n\n".join(said)
-
-
 def begin(lab: Profile, name: str, parameters: dict) -> Study:
     """Start a study: set the house style and note the provenance of what it will save.
 
@@ -208,8 +194,7 @@ def commit() -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + (
-            "+changes" if git("status", "--porcelain", "a2r", "data", "notebooks") else ""
-        )
+        changes = git("status", "--porcelain", "a2r", "data", "notebooks")
+        return git("rev-parse", "--short=12", "HEAD") + "+changes" * bool(changes)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -20,21 +20,13 @@ def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
     """
     a2r, cons, upper = f"A2R@{n_paths}", f"Cons@{n_paths}", f"Pass@{n_paths}"
     rows = []
-    for synthesizer, explorer in (
-        outcomes[outcomes.method == a2r][["synthesizer", "explorer"]].drop_duplicates().itertuples(index=False)
-    ):
-        mine = outcomes[(outcomes.explorer == explorer) & outcomes.synthesizer.isin(["", synthesizer])]
-        wide = stats.per_problem(mine)
-        relative = ratio(wide[a2r] - wide["Pass@1"], wide[cons] - wide["Pass@1"])
-        closed = ratio(wide[a2r] - wide[cons], wide[upper] - wide[cons])
-        rows.append(
-            {
-                **{"explorer": explorer, "synthesizer": synthesizer},
-                **{m: stats.interval(wide[m]) for m in ("Pass@1", cons, upper, a2r)},
-                **{"gain": stats.difference(wide[a2r], wide[cons]), "relative gain": relative, "gap closed": closed},
-                **{"n": len(wide), "p": stats.paired_test(wide[a2r], wide[cons])},
-            }
-        )
+    for (explorer, synthesizer), wide in stats.per_pair(outcomes, a2r).items():
+        row = {"explorer": explorer, "synthesizer": synthesizer}
+        row |= {m: stats.interval(wide[m]) for m in ("Pass@1", cons, upper, a2r)}
+        row["gain"] = stats.difference(wide[a2r], wide[cons])
+        row["relative gain"] = ratio(wide[a2r] - wide["Pass@1"], wide[cons] - wide["Pass@1"])
+        row["gap closed"] = ratio(wide[a2r] - wide[cons], wide[upper] - wide[cons])
+        rows.append({**row, "n": len(wide), "p": stats.paired_test(wide[a2r], wide[cons])})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
 
@@ -43,6 +35,19 @@ def ratio(numerator: pd.Series, denominator: pd.Series) -> Interval | str:
     """A ratio of mean gains with its interval, or "undefined" where the denominator could be 0."""
     value, reason = stats.ratio_interval(numerator, denominator)
     return UNDEFINED if reason else value
+
+
+def means(rows: pd.DataFrame, by: list[str], columns: dict[str, tuple[float, float] | None]) -> pd.DataFrame:
+    """One row a group of `by`, in the order of the rows: every column's mean over problems as an Interval.
+
+    `columns`: the bounds that one problem's mean has (`stats.interval`). `sets` counts the rows, `n` the problems.
+    """
+    made = []
+    for key, part in rows.groupby(by, sort=False):
+        per = part.groupby(stats.KEYS)[list(columns)].mean()
+        found = {name: stats.interval(per[name], bounds) for name, bounds in columns.items()}
+        made.append({**dict(zip(by, key, strict=True)), **found, "sets": len(part), "n": len(per)})
+    return pd.DataFrame(made, columns=[*by, *columns, "sets", "n"])
 
 
 def by_benchmark(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
@@ -59,26 +64,18 @@ def by_right_references(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFram
     Sets with few right references are of hard problems, on which a fresh path does badly too: what reading them adds is
     A2R − Alone, not the distance to a vote whose score the number itself decides. Intervals over problems.
     """
-    a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
-    rows = []
-    for model, own in outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.method.eq(cons)].groupby(
-        "explorer", sort=False
-    ):
-        for right, part in own.groupby("right"):
+    a2r, cons, rows = f"A2R@{n_paths}", f"Cons@{n_paths}", []
+    own = outcomes[outcomes.explorer.eq(outcomes.synthesizer) | outcomes.method.eq(cons)]
+    for model, mine in own.groupby("explorer", sort=False):
+        for right, part in mine.groupby("right"):
             per = stats.per_problem(part)
-            if a2r in per:
-                others = {"Cons": cons} | ({"Alone": "Alone@1"} if "Alone@1" in per else {})
-                accuracy = {m: stats.interval(per[m]) for m in (a2r, *others.values())}
-                accuracy |= {f"A2R − {name}": stats.difference(per[a2r], per[m]) for name, m in others.items()}
-                rows.append(
-                    {
-                        "model": model,
-                        "right references": right,
-                        **accuracy,
-                        "sets": int(part.method.eq(a2r).sum()),
-                        "n": len(per),
-                    }
-                )
+            if a2r not in per:
+                continue
+            others = {"Cons": cons} | ({"Alone": "Alone@1"} if "Alone@1" in per else {})
+            row = {"model": model, "right references": right}
+            row |= {m: stats.interval(per[m]) for m in (a2r, *others.values())}
+            row |= {f"A2R − {name}": stats.difference(per[a2r], per[m]) for name, m in others.items()}
+            rows.append({**row, "sets": int(part.method.eq(a2r).sum()), "n": len(per)})
     return pd.DataFrame(rows)
 
 
@@ -92,9 +89,8 @@ def spent(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Per problem, one row a (explorer, synthesizer, method): tokens by role, FLOPs in millions, seconds; cost of 1,000
     problems."""
     means = outcomes.groupby(["explorer", "synthesizer", "method"], sort=False).mean(numeric_only=True).reset_index()
-    means = means.assign(
-        **{"cost per 1,000": 1000 * means.cost, "Mflops": means.flops / 1e6 if "flops" in means else float("nan")}
-    )
+    mflops = means.flops / 1e6 if "flops" in means else float("nan")
+    means = means.assign(**{"cost per 1,000": 1000 * means.cost, "Mflops": mflops})
     return means.rename(columns=lambda c: c.replace("_", " "))[["explorer", "synthesizer", "method", *SPENT]]
 
 
@@ -160,20 +156,15 @@ def alike(before: pd.DataFrame, now: pd.DataFrame) -> bool:
     return list(before) == list(now) and before[kept].equals(now[kept])
 
 
-LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": "/"}
-)
-SIGNS = {"→": r"$\to$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "×": r"$\times$"}
+LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": "/"}
+LATEX |= {"→": r"$\to$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "×": r"$\times$"}
 
 
 def latex_figure(name: str, caption: str) -> str:
     """A LaTeX figure of the picture <name> with its caption and the label fig:<name>."""
-    text = caption.translate(LATEX)
-    for sign, command in SIGNS.items():
-        text = text.replace(sign, command)
     return (
         f"\\begin{{figure}}\n\\centering\n\\includegraphics[width=\\linewidth]{{{name}}}\n"
-        f"\\caption{{{text}}}\n\\label{{fig:{name}}}\n\\end{{figure}}\n"
+        f"\\caption{{{caption.translate(str.maketrans(LATEX))}}}\n\\label{{fig:{name}}}\n\\end{{figure}}\n"
     )
 
 

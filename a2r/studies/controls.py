@@ -25,29 +25,15 @@ from a2r.answers import answer_component, equivalent, extract
 from a2r.errors import UserError
 from a2r.methods import ballot, explorer_state, majority
 from a2r.metrics import pass_at_k
-from a2r.outcomes import STATES, baselines, grade, matched_votes
+from a2r.outcomes import grade, matched_votes
 from a2r.pipeline import Ask, Context, ask, cut_sets, derive_seed, explore, synthesize_all
 from a2r.prices import price
 from a2r.problems import dial_of, made_tests, with_tests
 from a2r.profiles import Profile
 from a2r.prompts import synthesizer_messages
-from a2r.results import stats
-from a2r.results.figures import (
-    DARK,
-    MUTED,
-    bars,
-    beside,
-    captioned,
-    counted,
-    looks,
-    narrow,
-    paired,
-    panels,
-    points,
-    said,
-    sideways,
-    small,
-)
+from a2r.results import stats, tables
+from a2r.results.figures import DARK, bars, captioned, counted, narrow, paired, panels, points, said, sideways, small
+from a2r.results.stats import KEYS, SHARE
 
 Components = Callable[[pd.DataFrame], list[str]]
 
@@ -117,15 +103,8 @@ def same_tests(lab: Profile, model: str, problems: pd.DataFrame, read: pd.DataFr
 
 
 # Method names of the contexts in outcomes.
-CONTEXTS = {
-    "references": "A2R",
-    "none": "Alone",
-    "shuffled": "Shuffled",
-    "repeated": "Repeated",
-    "foreign": "Foreign",
-    "finals": "Finals",
-    "traces": "Traces",
-}
+CONTEXTS = {"references": "A2R", "none": "Alone", "shuffled": "Shuffled", "repeated": "Repeated", "foreign": "Foreign"}
+CONTEXTS |= {"finals": "Finals", "traces": "Traces"}
 CLAIMED = ("references", "none", "repeated", "foreign")  # what claims and checking errors need
 ALONE = {"none": "Alone@1", "tests": "Alone, as many tests"}  # without references: nothing is paid for paths
 
@@ -140,9 +119,8 @@ def contexts(
     """
     make = {"none": none, "shuffled": shuffled, "repeated": repeated, "finals": finals, "traces": traces}
     make["foreign"] = foreign(pool, lab.n_paths, lab.n_sets)
-    made = synthesize_all(
-        lab, model, problems, [Context(pool, kind * (kind != "references"), make.get(kind)) for kind in kinds]
-    )
+    shown = [Context(pool, kind * (kind != "references"), make.get(kind)) for kind in kinds]
+    made = synthesize_all(lab, model, problems, shown)
     graded = {kind: grade(frame, problems) for kind, frame in zip(kinds, made, strict=True)}
     tests = same_tests(lab, model, problems, graded["references"]) if "references" in graded else None
     return graded if tests is None else {**graded, "tests": tests}
@@ -167,18 +145,8 @@ def pairs(lab: Profile) -> list[tuple[str, str]]:
 
 
 def pool(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame:
-    """The explorer's graded pool: at least twice N paths a problem, so that there are enough for the votes that A2R's
-    cost buys."""
+    """The explorer's graded pool, of at least twice N paths a problem: the votes that A2R's cost buys need them."""
     return grade(explore(lab, explorer, problems, lab.n_paths * max(2, lab.n_sets)), problems)
-
-
-def at_synthesis_temperature(lab: Profile, explorer: str, problems: pd.DataFrame) -> pd.DataFrame | None:
-    """The explorer's graded pool at the temperature of the syntheses (None where it is its own): A2R's baselines have
-    the same choice."""
-    temperature = lab.sampling_of(explorer, "synthesizer").temperature
-    if temperature == lab.sampling_of(explorer).temperature:
-        return None
-    return grade(explore(lab.with_(temperature=temperature), explorer, problems, lab.n_paths * lab.n_sets), problems)
 
 
 def outcomes(
@@ -188,44 +156,32 @@ def outcomes(
     kinds: dict[str, pd.DataFrame],
     moves: pd.DataFrame,
     prices: pd.DataFrame,
-    cooler: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The controls of one pair as outcomes (benchmark, problem_id, explorer, synthesizer, set, method, correct, cost,
     right).
 
     `right` is the number of right references in the set. Methods: one a context ("A2R@4", "Alone@1", "Foreign@4", ...),
     "Selection@N" (`selection` of `transitions`: the same syntheses held to their references' answers. One way of
-    choosing, weak where the synthesizer is strong; the bound of all is Pass@N), "Cons@k" with the k whose cost is
-    nearest to A2R's, and, given the pool `at_synthesis_temperature`, "Pass@1 at T=..." and "Cons@N at T=..." of it.
+    choosing, weak where the synthesizer is strong; the bound of all is Pass@N), and "Cons@k" with the k whose cost is
+    nearest to A2R's.
     """
-    n, explorer = lab.n_paths, "+".join(dict.fromkeys(pool.model))
-    paid = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(["problem_id", "set"])
-    paid = paid.cost.sum(skipna=False)
-    frames = []
-    for kind, graded in kinds.items():
-        at = pd.MultiIndex.from_frame(graded[["problem_id", "set"]])
-        cost = price(graded, prices).to_numpy() + (0 if kind in ALONE else paid.loc[at].to_numpy())
-        name = ALONE.get(kind) or f"{CONTEXTS[kind]}@{n}"
-        frames.append(graded.assign(method=name, cost=cost, synthesizer=graded.model))
-        if kind == "references":
-            chosen = moves.assign(method=f"Selection@{n}", cost=cost, correct=moves.selection, synthesizer=moves.model)
-    table = pd.concat([*frames, chosen], ignore_index=True).assign(explorer=explorer)
-    known = moves.groupby(["problem_id", "set"]).right.first()
-    table["right"] = known.loc[pd.MultiIndex.from_frame(table[["problem_id", "set"]])].to_numpy()
-    columns = [*stats.KEYS, "explorer", "synthesizer", "set", "method", "correct", "cost", "right"]
-    table = table.astype({"correct": float})[columns]
+    n, explorer, at = lab.n_paths, "+".join(dict.fromkeys(pool.model)), ["problem_id", "set"]
+    paths = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(at).cost.sum(skipna=False)
+    frames = {ALONE.get(kind) or f"{CONTEXTS[kind]}@{n}": graded for kind, graded in kinds.items()}
+    frames[f"Selection@{n}"] = moves.assign(correct=moves.selection)
+
+    def of_sets(values: pd.Series, rows: pd.DataFrame) -> np.ndarray:
+        return values.loc[pd.MultiIndex.from_frame(rows[at])].to_numpy()
+
+    for name, rows in frames.items():
+        paid = 0 if name in ALONE.values() else of_sets(paths, rows)
+        frames[name] = rows.assign(method=name, cost=price(rows, prices).to_numpy() + paid, synthesizer=rows.model)
+    table = pd.concat(frames.values(), ignore_index=True).astype({"correct": float})
+    table = table.assign(explorer=explorer, right=of_sets(moves.groupby(at).right.first(), table))
     votes = matched_votes(problems, pool, prices, table[table.method == f"A2R@{n}"].cost.mean())
-    if cooler is not None:
-        suffix = f" at T={lab.sampling_of(explorer, 'synthesizer').temperature:g}"
-        base = baselines(problems, cooler, prices, n_paths=n, n_sets=lab.n_sets)
-        votes = pd.concat(
-            [votes, base[base.method.isin(["Pass@1", f"Cons@{n}"])].assign(method=lambda b: b.method + suffix)]
-        )
     votes = votes.assign(synthesizer=table.synthesizer.iloc[0], right=np.nan)  # sets of other paths
-    return pd.concat([table, votes], ignore_index=True)[columns]
-
-
-UNSEEN = stats.Interval(np.nan, np.nan, np.nan, 0)
+    columns = [*KEYS, "explorer", "synthesizer", "set", "method", "correct", "cost", "right"]
+    return pd.concat([table[columns], votes[columns]], ignore_index=True)
 
 
 def checking(
@@ -241,17 +197,14 @@ def checking(
         if "repeated" not in made:
             continue
         first = cut_sets(pools[explorer], lab.n_paths, lab.n_sets).drop_duplicates(["problem_id", "set"])
-        both = made["repeated"].merge(
-            first[["problem_id", "set", "answer", "correct"]], on=["problem_id", "set"], suffixes=("", "_claim")
-        )
-        both = both[both.answer_claim.notna()]
-        kept = [equivalent(claim, answer) for claim, answer in zip(both.answer_claim, both.answer, strict=True)]
-        right, wrong = (
-            both.assign(error=[k != good for k in kept])[both.correct_claim == good].groupby(stats.KEYS).error.mean()
-            for good in (True, False)
-        )
-        errors = {name: stats.interval(e) if len(e) else UNSEEN for name, e in (("e−", right), ("e+", wrong))}
-        rows.append({"explorer": explorer, "synthesizer": synthesizer, **errors})
+        first = first[["problem_id", "set", "answer", "correct"]].dropna(subset="answer")
+        both = made["repeated"].merge(first, on=["problem_id", "set"], suffixes=("", "_claim"))
+        kept = np.array([equivalent(*c) for c in zip(both.answer_claim, both.answer, strict=True)], dtype=bool)
+        row = {"explorer": explorer, "synthesizer": synthesizer}
+        for error, good in (("e−", True), ("e+", False)):
+            of = both.assign(error=kept != good)[both.correct_claim == good].groupby(KEYS).error.mean()
+            row[error] = stats.interval(of) if len(of) else stats.Interval(np.nan, np.nan, np.nan, 0)
+        rows.append({**row, "n right": row["e−"].n, "n wrong": row["e+"].n})
     return pd.DataFrame(rows)
 
 
@@ -263,105 +216,74 @@ def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame],
     """
     rows = []
     for (explorer, synthesizer), part in outcomes.groupby(["explorer", "synthesizer"], sort=False):
-        per = part.groupby(["method", "benchmark", "problem_id"], sort=False)[["correct", "cost"]].mean()
-        ours = per.loc[method].correct
-        right = pools[explorer].groupby(["benchmark", "problem_id"], sort=False).correct.agg(["size", "sum"])
-        own = {
-            "Pass@1": right["sum"] / right["size"],
-            f"Pass@{lab.n_paths}": pd.Series(pass_at_k(right["size"], right["sum"], lab.n_paths), index=right.index),
-        }
-        for control in [*own, *(m for m in part.method.unique() if m != method)]:
-            theirs = own[control] if control in own else per.loc[control].correct
-            rows.append(
-                {
-                    **{
-                        "explorer": explorer,
-                        "synthesizer": synthesizer,
-                        "control": control,
-                        "accuracy": stats.interval(theirs.loc[ours.index]),
-                    },
-                    **{"A2R": stats.interval(ours), "A2R − control": stats.difference(ours, theirs.loc[ours.index])},
-                    "cost per 1,000": float("nan") if control in own else 1000 * per.loc[control].cost.mean(),
-                    **{"n": len(ours), "p": stats.paired_test(ours, theirs.loc[ours.index])},
-                }
-            )
+        per = part.groupby(["method", *KEYS], sort=False)[["correct", "cost"]].mean()
+        right = pools[explorer].groupby(KEYS, sort=False).correct.agg(["size", "sum"])
+        bound = pd.Series(pass_at_k(right["size"], right["sum"], lab.n_paths), index=right.index)
+        scores = {"Pass@1": right["sum"] / right["size"], f"Pass@{lab.n_paths}": bound}
+        costs = 1000 * per.groupby("method").cost.mean()
+        scores |= {name: per.loc[name].correct for name in part.method.unique()}
+        ours = scores.pop(method)
+        for control, theirs in scores.items():
+            theirs = theirs.loc[ours.index]
+            row = {"explorer": explorer, "synthesizer": synthesizer, "control": control}
+            row |= {"accuracy": stats.interval(theirs), "A2R": stats.interval(ours)}
+            row |= {"A2R − control": stats.difference(ours, theirs), "cost per 1,000": costs.get(control, np.nan)}
+            rows.append({**row, "n": len(ours), "p": stats.paired_test(ours, theirs)})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
 
 
-GROUPS = {  # of controls, for their colours: what each asks
+GROUPS = {  # of controls, for their colours and markers: what each asks
     "one path, a vote or a perfect selector": ("Pass@", "Cons", "Selection"),
     "other references, or none": ("Alone", "Foreign", "Repeated"),
     "the same references in another form": ("Shuffled", "Finals", "Traces"),
 }
+LOOKS = dict(zip(GROUPS, (("#0173b2", "s"), ("#029e73", "o"), ("#d55e00", "^")), strict=True))
 
 
 def differences(table: pd.DataFrame) -> Figure:
-    """A2R minus each control in points, one panel a pair, controls as rows; columns as in `against` and `pair`."""
+    """A2R minus each control in points, one panel a pair, controls as rows; columns as in `against`."""
     table = table.assign(control=table.control.replace(r"^Cons@\d+$", "Cons, same cost", regex=True))
-    rank = {start: i for i, start in enumerate(start for starts in GROUPS.values() for start in starts)}
-    controls = sorted(
-        table.control.unique(), key=lambda c: next((i for start, i in rank.items() if c.startswith(start)), 99)
-    )
-    shades = dict(zip(GROUPS, ("#0173b2", "#029e73", "#d55e00"), strict=True))
-
-    def shade(control: str) -> str:
-        return next((shades[g] for g, starts in GROUPS.items() if control.startswith(starts)), MUTED)
-
-    pairs = list(table.pair.unique())
-    figure, axes = panels(0.45 + 0.155 * len(controls), len(pairs), wide=4, sharex=True, sharey=True)
+    groups = {start: group for group, starts in GROUPS.items() for start in starts}
+    order = [c for start in groups for c in table.control.unique() if c.startswith(start)]
+    pairs = list(table[["explorer", "synthesizer"]].drop_duplicates().itertuples(index=False, name=None))
+    figure, axes = panels(0.45 + 0.155 * len(order), len(pairs), wide=4, sharex=True, sharey=True)
     for panel, pair in zip(axes, pairs, strict=True):
-        sideways(panel, controls)
-        for control, v in table.loc[table.pair == pair, ["control", "A2R − control"]].itertuples(index=False):
-            (e,) = points([v])
-            panel.errorbar(
-                [e.estimate], [controls.index(control)], xerr=bars([e]), fmt="o", markersize=3, color=shade(control)
-            )
-        panel.set_title(paired(*pair.split(" → "), "\n→ "))
-        panel.set_xlabel("A2R − control (points)")
+        sideways(panel, order)
+        part = table[(table.explorer == pair[0]) & (table.synthesizer == pair[1])]
+        for control, v in zip(part.control, points(list(part["A2R − control"])), strict=True):
+            shade, marker = next(LOOKS[group] for start, group in groups.items() if control.startswith(start))
+            look = {"fmt": marker, "markersize": 3, "color": shade}
+            panel.errorbar([v.estimate], [order.index(control)], xerr=bars([v]), **look)
+        panel.set(title=paired(*pair, "\n→ "), xlabel="A2R − control (points)")
         panel.tick_params(labelbottom=True)
-    handles = [plt.Line2D([], [], color=c, marker="o", linestyle="", label=name) for name, c in shades.items()]
-    figure.legend(
-        handles=handles, ncols=1 if narrow() else 3, columnspacing=1, handlelength=1, loc="outside upper center"
-    )
-    alone = table[table.control.str.startswith("Alone@")]
-    worth = sum(v.low > 0 for v in alone["A2R − control"])
-    says = f"A2R is above the synthesizer alone with its interval for {worth} of {len(alone)} pairs"
-    return captioned(figure, says, counted(table["A2R − control"]))
+    handles = [plt.Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (c, m) in LOOKS.items()]
+    columns = {"ncols": 1 if narrow() else 3, "columnspacing": 1, "handlelength": 1}
+    figure.legend(handles=handles, loc="outside upper center", **columns)
+    alone = [v for c, v in zip(table.control, table["A2R − control"], strict=True) if c.startswith("Alone@")]
+    above = sum(v.low > 0 for v in alone)
+    says = f"A2R is above the synthesizer alone with its interval for {above} of {len(alone)} pairs"
+    note = "bars: 95% intervals over problems; no point: not sampled for that pair"
+    return captioned(figure, says, counted(table["A2R − control"]), note)
 
 
-def draw_checking(table: pd.DataFrame, trained: dict[str, str] | None = None) -> Figure:
-    """`checking` of each pair in the plane of its two errors, with the line below which reading claims pays; RL as
-    arrows.
-
-    `trained` (RL model -> its base): an arrow goes from the base to the model on the base's own paths.
-    """
-    at = {(r.explorer, r.synthesizer): (r["e+"], r["e−"]) for _, r in table.iterrows()}
-    shown = [pair for pair in at if pair[0] == (trained or {}).get(pair[1], pair[1])]
-    look = looks([synthesizer for _, synthesizer in shown])
-    figure, (axes,) = panels(3.4)
-    named = []
-    for explorer, synthesizer in shown:
-        x, y = at[explorer, synthesizer]
-        style = look[synthesizer]
-        axes.errorbar([x.estimate], [y.estimate], xerr=bars([x]), yerr=bars([y]), elinewidth=0.9, **style)
-        named.append((x.estimate, y.estimate, synthesizer, "normal"))
-        if explorer != synthesizer and (base := at.get((explorer, explorer))):
-            arrow = {"arrowstyle": "->", "color": DARK, "shrinkA": 4, "shrinkB": 4}
-            axes.annotate("", (x.estimate, y.estimate), (base[0].estimate, base[1].estimate), arrowprops=arrow)
-    axes.plot([0, 1], [1, 0], color=DARK, linewidth=0.8, linestyle=":")
-    axes.annotate(
-        "above: references mislead", (0.5, 0.5), (4, 4), textcoords="offset points", fontsize=small(), rotation=-45
-    )
-    axes.set(xlabel="e+: a wrong claim is kept", ylabel="e−: a right claim is dropped", aspect="equal")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.grid(axis="x", alpha=0.35)
-    beside(axes, named)
-    pays = sum(x.estimate + y.estimate < 1 for x, y in (at[pair] for pair in shown))
+def draw_checking(table: pd.DataFrame) -> Figure:
+    """Both errors of `checking` in percent, one row a pair."""
+    names = [paired(r.explorer, r.synthesizer) for r in table.itertuples()]
+    figure, axes = panels(0.7 + 0.2 * len(names), 2, wide=2, sharey=True)
+    for panel, error, meaning in zip(
+        axes, ("e−", "e+"), ("right claim is dropped", "wrong claim is kept"), strict=True
+    ):
+        sideways(panel, names, reference=None)
+        shown = points(list(table[error]))
+        panel.errorbar([v.estimate for v in shown], range(len(names)), xerr=bars(shown), fmt="o", color=DARK)
+        panel.set(xlabel=f"{error}: a {meaning} (percent)")
+        panel.set_xlim(-0.03 * panel.get_xlim()[1], None)
+    pays = sum(r["e−"].estimate + r["e+"].estimate < 1 for _, r in table.iterrows())
     says = (
-        f"Errors of checking one claim: for {pays} of {len(shown)} pairs e+ + e− is below 1, where reading claims pays"
+        f"Errors of checking one claim: for {pays} of {len(names)} pairs e− + e+ is below 1, where reading claims pays"
     )
-    return captioned(figure, says, counted(value for pair in shown for value in at[pair]))
+    return captioned(figure, says, counted([*table["e−"], *table["e+"]]))
 
 
 MOVES = ("rescues", "selects", "keeps", "loses", "misses")
@@ -378,35 +300,18 @@ def transitions(
     """
     gold = problems.set_index("problem_id").answer
     sets = {
-        key: (
-            explorer_state(s.correct.tolist(), s.answer.tolist()),
-            int(s.correct.sum()),
-            s.answer.tolist(),
-            {answer_component(t) for t in s.text},
-        )
+        key: (s.correct.tolist(), s.answer.tolist(), {answer_component(text) for text in s.text})
         for key, s in cut_sets(pool, n_paths, n_sets).groupby(["problem_id", "set"], sort=False)
     }
     rows = []
     for s in syntheses.itertuples():
-        state, right, answers, components = sets[s.problem_id, s.set]
-        said = answer_component(s.text)
-        joined = ballot([*answers, s.answer])
-        own = next((voters for voters in joined.values() if len(answers) in voters), [])
-        known = len(own) > 1
-        rows.append(
-            {
-                **{
-                    "state": state,
-                    "right": right,
-                    "move": move(state, bool(s.correct)),
-                    "copies": said != "" and said in components,
-                },
-                **{
-                    "in references": known,
-                    "selection": float(s.correct) if known else majority(answers, gold[s.problem_id]),
-                },
-            }
-        )
+        verdicts, answers, components = sets[s.problem_id, s.set]
+        state, said = explorer_state(verdicts, answers), answer_component(s.text)
+        groups = ballot([*answers, s.answer]).values()
+        known = any(len(answers) in voters and len(voters) > 1 for voters in groups)
+        row = {"state": state, "right": sum(verdicts), "move": move(state, bool(s.correct))}
+        row |= {"copies": said != "" and said in components, "in references": known}
+        rows.append({**row, "selection": float(s.correct) if known else majority(answers, gold[s.problem_id])})
     return syntheses.reset_index(drop=True).join(pd.DataFrame(rows))
 
 
@@ -417,51 +322,16 @@ def move(state: str, correct: bool) -> str:
     return "misses" if state == "none" else "loses"
 
 
-def by_state(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a (explorer, synthesizer, state): accuracy, copy rate and the rate of copied wrong answers, as Intervals
-    over problems."""
-    rows = []
-    for (explorer, model), pair in table.groupby(["explorer", "model"], sort=False):
-        for state in STATES:
-            if len(part := pair[pair.state == state]):
-                per = part.assign(wrong_copy=part.copies & ~part.correct).groupby(["benchmark", "problem_id"])
-                means = per[["correct", "copies", "wrong_copy", "in references"]].mean()
-                rows.append(
-                    {
-                        **{
-                            "explorer": explorer,
-                            "synthesizer": model,
-                            "state": state,
-                            "sets": len(part),
-                            "n": len(means),
-                        },
-                        **{
-                            "right": stats.interval(means.correct),
-                            "copies a reference": stats.interval(means["copies"]),
-                        },
-                        "copies a wrong one": stats.interval(means.wrong_copy),
-                        "answer among the references": stats.interval(means["in references"]),
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
 def moves(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of every move among all syntheses of a pair, as Intervals over problems; one row a (explorer,
-    synthesizer)."""
-    rows = []
-    for (explorer, model), pair in table.groupby(["explorer", "model"], sort=False):
-        dummies = pd.get_dummies(pd.Categorical(pair.move, categories=MOVES)).astype(float).set_index(pair.index)
-        means = dummies.groupby([pair.benchmark, pair.problem_id]).mean()
-        rows.append(
-            {
-                "explorer": explorer,
-                "synthesizer": model,
-                **{m: stats.interval(means[m]) for m in MOVES},
-                "n": len(means),
-            }
-        )
-    return pd.DataFrame(rows)
+    """One row a (explorer, synthesizer): the share of every move among all syntheses, and of those that copy a
+    reference, copy a wrong one, and end with an answer of a reference, as Intervals over problems."""
+    shown = {m: table.move == m for m in MOVES} | {"copies a reference": table.copies}
+    shown |= {
+        "copies a wrong one": table.copies & ~table.correct,
+        "answer among the references": table["in references"],
+    }
+    table = table[[*KEYS, "explorer"]].assign(synthesizer=table.model, **shown)
+    return tables.means(table, ["explorer", "synthesizer"], dict.fromkeys(shown, SHARE))
 
 
 def examples(
@@ -470,38 +340,26 @@ def examples(
     """One real synthesis of every move that occurs, drawn by `seed`: move, models, state, question, answer, the set's
     references (each marked right or wrong), and the synthesis."""
     sets, rows = cut_sets(pool, n_paths, n_sets), []
-    for m in MOVES:
-        found = table[table.move == m]
+    for m, found in ((m, table[table.move == m]) for m in MOVES):
         if found.empty:
             continue
         s = found.iloc[random.Random(f"gallery/{seed}/{m}").randrange(len(found))]
         problem = problems[problems.problem_id == s.problem_id].iloc[0]
         paths = sets[(sets.problem_id == s.problem_id) & (sets["set"] == s["set"])]
-        references = "\n".join(
+        references = [
             f"[{k}] {'right' if right else 'wrong'}: {' '.join(answer_component(text).split())}"
             for k, (text, right) in enumerate(zip(paths.text, paths.correct, strict=True), 1)
-        )
-        rows.append(
-            {
-                **{
-                    "move": m,
-                    "explorer": s.explorer,
-                    "synthesizer": s.model,
-                    "state": s.state,
-                    "copies": bool(s.copies),
-                },
-                **{"question": problem.question, "answer": problem.answer, "references": references},
-                "synthesis": s.text.strip(),
-            }
-        )
+        ]
+        row = {"move": m, "explorer": s.explorer, "synthesizer": s.model, "state": s.state, "copies": bool(s.copies)}
+        row |= {"question": problem.question, "answer": problem.answer, "references": "\n".join(references)}
+        rows.append({**row, "synthesis": s.text.strip()})
     return pd.DataFrame(rows)
 
 
 def gallery(examples: pd.DataFrame) -> str:
     """`examples` as text to read."""
     return "\n".join(
-        f"=== {r.move}: {r.explorer} -> {r.synthesizer}, state '{r.state}'"
-        f"{', copies a reference' if r.copies else ''}\n"
+        f"=== {r.move}: {r.explorer} -> {r.synthesizer}, state '{r.state}'{', copies a reference' * r.copies}\n"
         f"{r.question}\nanswer {r.answer}\n--- references\n{r.references}\n--- synthesis\n{r.synthesis}\n"
         for r in examples.itertuples()
     )
@@ -510,25 +368,23 @@ def gallery(examples: pd.DataFrame) -> str:
 def draw_moves(table: pd.DataFrame) -> Figure:
     """Stacked bars, one a pair: the share of every move, written where it fits; intervals are in the table."""
     shades = dict(zip(MOVES, ("#01634a", "#029e73", "#c8c8c8", "#d55e00", "#f0b48c"), strict=True))
-    names = [paired(r.explorer, r.synthesizer) for r in table.itertuples()]
     figure, (axes,) = panels(0.75 + 0.24 * len(table), 1)
-    sideways(axes, names, reference=None)
+    sideways(axes, [paired(r.explorer, r.synthesizer) for r in table.itertuples()], reference=None)
     left = np.zeros(len(table))
     for m in MOVES:
         share = np.array([100 * v.estimate for v in table[m]])
         axes.barh(range(len(table)), share, 0.75, left=left, color=shades[m], label=m, linewidth=0)
+        look = {"ha": "center", "va": "center", "fontsize": small()}
         for i in np.flatnonzero(share >= 4):
-            ink = "white" if m in ("rescues", "selects") else "black"
-            axes.text(
-                left[i] + share[i] / 2, i, f"{share[i]:.0f}", ha="center", va="center", fontsize=small(), color=ink
-            )
+            ink = "white" if m == "rescues" else "black"
+            axes.text(left[i] + share[i] / 2, i, f"{share[i]:.0f}", color=ink, **look)
         left += share
     axes.set(xlabel="share of syntheses (percent)", xlim=(0, 100))
-    figure.legend(ncols=3 if narrow() else len(MOVES), loc="outside upper center", columnspacing=1, handlelength=1)
+    columns = {"ncols": 3 if narrow() else len(MOVES), "columnspacing": 1, "handlelength": 1}
+    figure.legend(loc="outside upper center", **columns)
     most = max(table.to_dict("records"), key=lambda r: r["rescues"].estimate)
     name = paired(most["explorer"], most["synthesizer"])
     says = f"What syntheses did with their sets; {name} rescues most, {said(most['rescues'], '.1f', 100)} percent"
-
     terms = (
         "rescues: right, no reference is; selects: right, the vote is not; keeps: right as the vote; "
         "loses: wrong, a reference is right; misses: wrong as all; intervals in the table"

@@ -1,6 +1,7 @@
 """What a pair costs: accuracy against cost, its front, pairs against single models (claim C3), and pairs turned round
 (C8)."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,9 +10,24 @@ from a2r.outcomes import collect, grade, matched_votes
 from a2r.pipeline import synthesize
 from a2r.prices import flops, price
 from a2r.profiles import Profile
-from a2r.results import stats
-from a2r.results.figures import DARK, bars, beside, captioned, colour, counted, log_ticks, narrow, panels, said
+from a2r.results import stats, tables
+from a2r.results.figures import (
+    DARK,
+    METHOD_MARKERS,
+    bars,
+    captioned,
+    colour,
+    counted,
+    log_ticks,
+    narrow,
+    panels,
+    said,
+    small,
+)
+from a2r.results.stats import KEYS, SHARE
 from a2r.results.tables import front
+
+LABELS = ["explorer", "synthesizer", "method"]
 
 
 def turned(
@@ -33,16 +49,22 @@ def turned(
     if np.isnan((pair - back) / path):
         return outcomes.iloc[:0]
     k = min(size, max(1, round((pair - back) / path)))
-    frames = [matched_votes(problems, pools[large], prices, pair)]
     at = lab.with_(n_paths=k, n_sets=max(1, min(lab.n_sets, size // k)))
     read = grade(synthesize(at, small, problems, pools[large]), problems)
-    frames.append(
-        collect(problems, {large: pools[large]}, {(large, small): read}, prices, at).query(f"method == 'A2R@{k}'")
-    )
+    back = collect(problems, {large: pools[large]}, {(large, small): read}, prices, at)
+    frames = [matched_votes(problems, pools[large], prices, pair), back.query(f"method == 'A2R@{k}'")]
     rows = pd.concat([frame.assign(flops=flops(frame, lab)) for frame in frames], ignore_index=True)
     keys = ["explorer", "synthesizer", "method"]
     known = pd.MultiIndex.from_frame(outcomes[keys].drop_duplicates())
     return rows[~pd.MultiIndex.from_frame(rows[keys]).isin(known)]
+
+
+def against(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict:
+    """Difference in accuracy with its p, and ratio of costs, of two ways of answering: correct and cost a problem."""
+    theirs = theirs.loc[ours.index]
+    difference = stats.difference(ours.correct, theirs.correct)
+    ratio = stats.ratio_interval(ours.cost, theirs.cost)[0]
+    return {"difference": difference, "p": stats.paired_test(ours.correct, theirs.correct), "cost ratio": ratio}
 
 
 def sides(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
@@ -54,25 +76,16 @@ def sides(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
     """
     a2r = outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
     small, large = lab.by_size(a2r.explorer)[0], lab.by_size(a2r.synthesizer)[-1]
-    ours = a2r[(a2r.explorer == small) & (a2r.synthesizer == large)].groupby(stats.KEYS)[["correct", "cost"]].mean()
+    ours = a2r[(a2r.explorer == small) & (a2r.synthesizer == large)].groupby(KEYS)[["correct", "cost"]].mean()
     others = outcomes[(outcomes.explorer == large) & outcomes.synthesizer.isin(["", small])]
     rows = []
     for (synthesizer, method), part in others.groupby(["synthesizer", "method"], sort=False):
         if method == f"Pass@{lab.n_paths}" != "Pass@1":
             continue  # an oracle
-        theirs = part.groupby(stats.KEYS)[["correct", "cost"]].mean().loc[ours.index]
-        rows.append(
-            {
-                f"{small} → {large} against": f"{large} → {synthesizer} {method}"
-                if synthesizer
-                else f"{large} {method}",
-                "accuracy": stats.interval(theirs.correct),
-                "difference": stats.difference(ours.correct, theirs.correct),
-                "p": stats.paired_test(ours.correct, theirs.correct),
-                "cost ratio": stats.ratio_interval(ours.cost, theirs.cost)[0],
-                "n": len(ours),
-            }
-        )
+        theirs = part.groupby(KEYS)[["correct", "cost"]].mean()
+        name = f"{large} → {synthesizer} {method}" if synthesizer else f"{large} {method}"
+        row = {f"{small} → {large} against": name, "accuracy": stats.interval(theirs.correct.loc[ours.index])}
+        rows.append({**row, **against(ours, theirs), "n": len(ours)})
     return pd.DataFrame(rows)
 
 
@@ -84,38 +97,24 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
     paired; p of the difference; and the break-evens at which the pair costs as much as the model: `tokens` written per
     synthesis, and `price` of the synthesizer as a multiple of its own ("never" where the explorer alone costs more).
     """
-    size = {m.name: m.parameters or 0.0 for m in lab.models}
-    a2r = f"A2R@{lab.n_paths}"
-    keys = ["benchmark", "problem_id"]
-    rows = []
-    for (explorer, synthesizer), pair in outcomes[outcomes.method == a2r].groupby(
-        ["explorer", "synthesizer"], sort=False
-    ):
-        ours = pair.groupby(keys)[["correct", "cost", "synthesizer_completion"]].mean()
+    size, rows = {m.name: m.parameters or 0.0 for m in lab.models}, []
+    pairs = outcomes[outcomes.method == f"A2R@{lab.n_paths}"].groupby(["explorer", "synthesizer"], sort=False)
+    for (explorer, synthesizer), pair in pairs:
+        ours = pair.groupby(KEYS)[["correct", "cost", "synthesizer_completion"]].mean()
         mine = outcomes[(outcomes.explorer == explorer) & (outcomes.method == f"Cons@{lab.n_paths}")]
-        explored = (
-            mine.groupby(keys).cost.mean().mean()
-        )  # what the paths cost; the rest of the pair's cost is the synthesis
+        explored = mine.groupby(KEYS).cost.mean().mean()  # the paths; the rest of the pair's cost is the synthesis
         for (model, method), single in outcomes[outcomes.synthesizer == ""].groupby(["explorer", "method"], sort=False):
             if method == f"Pass@{lab.n_paths}" or size.get(model, 0) < size.get(synthesizer, 0):
                 continue
-            theirs = single.groupby(keys)[["correct", "cost"]].mean().loc[ours.index]
-            spare = theirs.cost.mean() - explored
-            synthesis = ours.cost.mean() - explored
-            each = prices.output.get(synthesizer, np.nan) / 1e6
-            tokens = ours.synthesizer_completion.mean() + (spare - synthesis) / each
-            rows.append(
-                {
-                    **{"explorer": explorer, "synthesizer": synthesizer, "against": f"{model} {method}"},
-                    "difference": stats.difference(ours.correct, theirs.correct),
-                    "p": stats.paired_test(ours.correct, theirs.correct),
-                    "cost ratio": stats.ratio_interval(ours.cost, theirs.cost)[0],
-                    "tokens per synthesis": ours.synthesizer_completion.mean(),
-                    "break-even tokens": "never" if tokens <= 0 else tokens,  # nan where a price is not known
-                    "break-even price": "never" if spare <= 0 else spare / synthesis,
-                    "n": len(ours),
-                }
-            )
+            theirs = single.groupby(KEYS)[["correct", "cost"]].mean()
+            spare, synthesis = theirs.cost.loc[ours.index].mean() - explored, ours.cost.mean() - explored
+            written, each = ours.synthesizer_completion.mean(), prices.output.get(synthesizer, np.nan) / 1e6
+            tokens = written + (spare - synthesis) / each  # nan where a price is not known
+            row = {"explorer": explorer, "synthesizer": synthesizer, "against": f"{model} {method}"}
+            row |= {**against(ours, theirs), "tokens per synthesis": written}
+            row["break-even tokens"] = "never" if tokens <= 0 else tokens
+            row["break-even price"] = "never" if spare <= 0 else spare / synthesis
+            rows.append({**row, "n": len(ours)})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=stats.holm(table.p)) if len(table) else table
 
@@ -123,23 +122,13 @@ def efficiency(outcomes: pd.DataFrame, lab: Profile, prices: pd.DataFrame) -> pd
 def points(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
     """One row a method and pair whose price is known, for `cost_front`: label, family, correct and cost (of 1,000
     problems) as Intervals, n, front."""
-    rows = []
     kept = outcomes[(outcomes.method != f"Pass@{lab.n_paths}") & outcomes.cost.notna()]  # an oracle cannot be bought
-    for (explorer, synthesizer, method), part in kept.groupby(["explorer", "synthesizer", "method"], sort=False):
-        means = part.groupby(["benchmark", "problem_id"])[["correct", "cost"]].mean()
-        single = f"{explorer} {method}"
-        rows.append(
-            {
-                "label": f"{explorer} → {synthesizer}" if synthesizer else single,
-                "family": method if method == "Pass@1" else method.split("@")[0],
-                "correct": stats.interval(means.correct),
-                "cost": stats.interval(1000 * means.cost, None),
-                "n": len(means),
-            }
-        )
-    table = pd.DataFrame(rows, columns=["label", "family", "correct", "cost", "n"])
-    estimates = pd.DataFrame({c: [v.estimate for v in table[c]] for c in ("correct", "cost")})
-    return table.assign(front=front(estimates))
+    means = tables.means(kept.assign(cost=1000 * kept.cost), LABELS, {"correct": SHARE, "cost": None})
+    label = [f"{e} → {s}" if s else f"{e} {m}" for e, s, m in means[LABELS].itertuples(index=False)]
+    family = [m if m == "Pass@1" else m.split("@")[0] for m in means.method]
+    table = means.drop(columns=[*LABELS, "sets"]).assign(label=label, family=family)
+    estimates = pd.DataFrame({c: [v.estimate for v in table[c]] for c in ("correct", "cost")}, dtype=float)
+    return table[["label", "family", "correct", "cost", "n"]].assign(front=front(estimates))
 
 
 def cost_front(points: pd.DataFrame, currency: str, efficient: tuple[str, str, str] | None = None) -> Figure:
@@ -149,46 +138,44 @@ def cost_front(points: pd.DataFrame, currency: str, efficient: tuple[str, str, s
     `points`: label, family (a method as in `colour`), correct and cost as Intervals, front (bool). `efficient`: the
     pair that the profile names as A2R-Efficient and the large model it is compared with, both ringed and named.
     """
+    points = points.assign(x=[v.estimate for v in points.cost], y=[v.estimate for v in points.correct])
     figure, (axes,) = panels(3.3, 1)
+    names = {"Pass@1": "one path", "Cons": "the vote", "A2R": "explorer → synthesizer"}
     for family, part in points.groupby("family", sort=False):
-        x, y = ([v.estimate for v in part[c]] for c in ("cost", "correct"))
-        error = {"xerr": bars(list(part.cost)), "yerr": bars(list(part.correct)), "elinewidth": 0.6}
-        marker, name = {"Pass@1": ("s", "one path"), "Cons": ("D", "the vote")}.get(
-            family, ("o", "explorer → synthesizer")
-        )
-        axes.errorbar(x, y, **error, fmt=marker, color=colour(family), label=f"{family}: {name}", alpha=0.85, capsize=0)
+        look = {"fmt": METHOD_MARKERS.get(family, "o"), "color": colour(family), "elinewidth": 0.6, "capsize": 0}
+        look |= {"xerr": bars(list(part.cost)), "yerr": bars(list(part.correct)), "alpha": 0.85}
+        axes.errorbar(part.x, part.y, label=f"{family}: {names.get(family, family)}", **look)
     log_ticks(axes)
-    named = points[points.front].assign(weight="normal")
-    best = named.assign(x=lambda p: [v.estimate for v in p.cost]).sort_values("x")
-    axes.step(
-        best.x,
-        [v.estimate for v in best.correct],
-        where="post",
-        color=DARK,
-        linewidth=0.9,
-        linestyle=":",
-        label="front",
-        zorder=1,
-    )
+    best = points[points.front].sort_values("x")
+    dotted = {"color": DARK, "linewidth": 0.9, "linestyle": ":", "label": "front", "zorder": 1}
+    axes.step(best.x, best.y, where="post", **dotted)
     says = f"{len(best)} of {len(points)} ways of answering are on the front: no other is as good for less"
     pair, large = (f"{efficient[0]} → {efficient[1]}", f"{efficient[2]} Pass@1") if efficient else ("", "")
-    ringed = points[points.label.isin([pair, large])].drop_duplicates("label").assign(weight="bold")
+    ringed = points[points.label.isin([pair, large])].drop_duplicates("label")
     if len(ringed) == 2:
-        x, y = ([v.estimate for v in ringed[c]] for c in ("cost", "correct"))
-        axes.scatter(
-            x,
-            y,
-            s=110,
-            facecolors="none",
-            edgecolors=DARK,
-            linewidths=1.2,
-            zorder=3,
-            label="A2R-Efficient and its large model",
-        )
-        named = pd.concat([named[~named.label.isin(ringed.label)], ringed])
+        ring = {"facecolors": "none", "edgecolors": DARK, "linewidths": 1.2, "zorder": 3}
+        axes.scatter(ringed.x, ringed.y, s=110, label="A2R-Efficient and its large model", **ring)
         value = ringed.set_index("label").correct
         says += f"; A2R-Efficient ({pair}) scores {said(value[pair])} and {large} {said(value[large])}"
     axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.02))
-    beside(axes, [(r.cost.estimate, r.correct.estimate, r.label, r.weight) for r in named.itertuples()])
+    axes.set_xlim(axes.get_xlim()[0] / 2.5, None)  # room for the names of the first points
+    name_front(axes, best, pair)
+    for row in ringed[~ringed.front].itertuples():  # below the front others lie at its upper left
+        place = {"xytext": (7, -7), "textcoords": "offset points", "fontsize": small(), "weight": "bold"}
+        axes.annotate(row.label, (row.x, row.y), ha="left", va="top", **place)
     figure.legend(loc="outside upper center", ncols=1 if narrow() else 3)
     return captioned(figure, says, counted(points.correct))
+
+
+def name_front(axes: plt.Axes, best: pd.DataFrame, bold: str) -> None:
+    """Name the points of a front (x, y, label; by x) at their upper left, where nothing can lie, each above the one
+    before."""
+    axes.figure.draw_without_rendering()
+    step = 1.2 * small() / (axes.get_window_extent().height * 72 / axes.figure.dpi) * np.ptp(axes.get_ylim())
+    place = -np.inf
+    for row in best.itertuples():
+        beside, place = row.y + 0.4 * step, max(row.y + 0.4 * step, place + step)
+        look = {"fontsize": small(), "weight": "bold" if row.label == bold else "normal", "ha": "right", "va": "bottom"}
+        line = {"arrowstyle": "-", "linewidth": 0.5, "color": DARK, "shrinkA": 0, "shrinkB": 4, "relpos": (1, 0)}
+        leader = line if place > beside else None
+        axes.annotate(row.label, (row.x, row.y), (0.94 * row.x, place), arrowprops=leader, **look)

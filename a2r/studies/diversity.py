@@ -15,9 +15,9 @@ from a2r.methods import ballot, majority
 from a2r.outcomes import grade
 from a2r.pipeline import Context, cut_sets, explore, synthesize_all
 from a2r.profiles import Profile
-from a2r.results import stats
+from a2r.results import stats, tables
 from a2r.results.figures import DARK, captioned, counted, lines, panels, points, said
-from a2r.results.stats import DIFFERENCE, SHARE, TOLERANCE
+from a2r.results.stats import DIFFERENCE, KEYS, SHARE, TOLERANCE
 
 MEASURES = {
     "answers": "distinct final answers",
@@ -40,44 +40,25 @@ def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     """
     import sacrebleu
 
-    bleu = sacrebleu.BLEU(effective_order=True, tokenize="none")
-    rows = []
-    for (benchmark, problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(
-        ["benchmark", "problem_id", "set"], sort=False
-    ):
-        answers = paths.answer.tolist()
-        groups = ballot(answers)
-        gold = next(
-            (a for a, right in zip(answers, paths.correct, strict=True) if right), None
-        )  # as good as the problem's own
-        votes = [len(voters) for voters in groups.values()]
-        words = [text.split() for text in paths.text]
-        texts = [" ".join(w) for w in words]
+    bleu, rows = sacrebleu.BLEU(effective_order=True, tokenize="none"), []
+    for key, paths in cut_sets(pool, n_paths, n_sets).groupby([*KEYS, "set"], sort=False):
+        answers, words = paths.answer.tolist(), [text.split() for text in paths.text]
+        votes = [len(voters) for voters in ballot(answers).values()]
+        gold = next(iter(paths.answer[paths.correct]), None)  # as good as the problem's own
+        row = dict(zip([*KEYS, "set"], key, strict=True)) | {"pass1": paths.correct.mean(), "answers": len(votes)}
+        row |= {"cons": majority(answers, gold) if gold else 0.0, "disagreement": 0.0}
+        row["effective answers"] = np.exp(entropy(votes)) if votes else 0.0
         bigrams = [Counter(pairwise(w)) for w in words]
         total = sum(bigrams, Counter())
-        agreeing = sum(v * (v - 1) / 2 for v in votes)
-        pairs = n_paths * (n_paths - 1) / 2
-        rows.append(
-            {
-                **{"benchmark": benchmark, "problem_id": problem_id, "set": number},
-                **{
-                    "pass1": paths.correct.mean(),
-                    "cons": majority(answers, gold) if gold else 0.0,
-                    "answers": len(votes),
-                    "effective answers": np.exp(entropy(votes)) if votes else 0.0,
-                },
-                "disagreement": 1 - agreeing / pairs if pairs else 0.0,
-                "distinct-2": len(total) / max(1, total.total()),
-                "self-BLEU": np.mean(
-                    [bleu.sentence_score(t, texts[:i] + texts[i + 1 :]).score for i, t in enumerate(texts)]
-                )
-                if n_paths > 1
-                else np.nan,
-                "Vendi": vendi(bigrams),
-                "parting": np.mean([parting(a, b) for a, b in combinations(words, 2)]) if n_paths > 1 else np.nan,
-            }
-        )
-    return pd.DataFrame(rows)
+        row |= {"distinct-2": len(total) / max(1, total.total()), "Vendi": vendi(bigrams)}
+        if n_paths > 1:
+            texts = [" ".join(w) for w in words]
+            scores = [bleu.sentence_score(t, texts[:i] + texts[i + 1 :]).score for i, t in enumerate(texts)]
+            row["disagreement"] = 1 - sum(v * (v - 1) for v in votes) / (n_paths * (n_paths - 1))
+            row["self-BLEU"] = np.mean(scores)
+            row["parting"] = np.mean([parting(a, b) for a, b in combinations(words, 2)])
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*KEYS, "set", "pass1", "cons", *MEASURES])
 
 
 def vendi(counts: list[Counter]) -> float:
@@ -108,17 +89,12 @@ def escapes(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     the wrong one is left out: it is wrong by that, and nothing to escape from.
     """
     rows = []
-    for (benchmark, problem_id, number), paths in cut_sets(pool, n_paths, n_sets).groupby(
-        ["benchmark", "problem_id", "set"], sort=False
-    ):
+    for key, paths in cut_sets(pool, n_paths, n_sets).groupby([*KEYS, "set"], sort=False):
         members = [(text.split(), right) for text, right in zip(paths.text, paths.correct, strict=True)]
-        for words, _ in (member for member in members if not member[1]):
-            for other, escaped in members:
-                if other != words:
-                    rows.append(
-                        [benchmark, problem_id, number, paths.model.iloc[0], parting(words, other), bool(escaped)]
-                    )
-    return pd.DataFrame(rows, columns=["benchmark", "problem_id", "set", "explorer", "parting", "escaped"])
+        for words in (words for words, right in members if not right):
+            others = [(parting(words, other), bool(right)) for other, right in members if other != words]
+            rows += [[*key, paths.model.iloc[0], *other] for other in others]
+    return pd.DataFrame(rows, columns=[*KEYS, "set", "explorer", "parting", "escaped"])
 
 
 def mixed(pools: dict[str, pd.DataFrame], n_paths: int, n_sets: int) -> pd.DataFrame:
@@ -170,30 +146,18 @@ def spearman(table: pd.DataFrame, x: str, y: str, control: str | None = None) ->
 def relation(table: pd.DataFrame, measures: list[str], gains: list[str], control: str = "pass1") -> pd.DataFrame:
     """Spearman of every measure with every gain, plain and at equal Pass@1 (partial), as Intervals; one row a measure
     and gain."""
-    return pd.DataFrame(
-        [
-            {
-                **{
-                    "measure": m,
-                    "gain": g,
-                    "spearman": spearman(table, m, g),
-                    "at equal Pass@1": spearman(table, m, g, control),
-                },
-                **{"sets": len(table), "n": table.problem_id.nunique()},
-            }
-            for m in measures
-            for g in gains
-        ]
-    )
+    rows = [
+        {"measure": m, "gain": g, "spearman": spearman(table, m, g), "at equal Pass@1": spearman(table, m, g, control)}
+        for m in measures
+        for g in gains
+    ]
+    return pd.DataFrame(rows).assign(sets=len(table), n=table.problem_id.nunique())
 
 
 def by_answers(table: pd.DataFrame, gain: str) -> pd.DataFrame:
     """The gain by number of distinct answers in the set, as Intervals over problems; one row a number."""
-    rows = []
-    for k, part in table.groupby("answers"):
-        value = stats.interval(part.groupby(["benchmark", "problem_id"])[gain].mean(), DIFFERENCE)
-        rows.append({"distinct answers": int(k), gain: value, "sets": len(part), "n": value.n})
-    return pd.DataFrame(rows)
+    found = tables.means(table.sort_values("answers", kind="stable"), ["answers"], {gain: DIFFERENCE})
+    return found.rename(columns={"answers": "distinct answers"})
 
 
 def least(table: pd.DataFrame, gain: str) -> str:
@@ -218,12 +182,13 @@ BOUNDS = {
 def pools(lab: Profile, problems: pd.DataFrame, temperatures: list[float]) -> dict[tuple[str, float], pd.DataFrame]:
     """Graded pools of `n_sets` sets by (explorer, temperature), and of sets mixed from all explorers at the profile's
     temperature."""
-    made = {}
-    for explorer in lab.explorers:
-        for temperature in temperatures:
-            at = lab.with_(temperature=temperature)
-            made[explorer, temperature] = grade(explore(at, explorer, problems, lab.n_paths * lab.n_sets), problems)
-    own = {e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems) for e in lab.explorers}
+    paths = lab.n_paths * lab.n_sets
+    made = {
+        (e, t): grade(explore(lab.with_(temperature=t), e, problems, paths), problems)
+        for e in lab.explorers
+        for t in temperatures
+    }
+    own = {e: grade(explore(lab, e, problems, paths), problems) for e in lab.explorers}
     return {**made, ("mixed", lab.sampling.temperature): mixed(own, lab.n_paths, lab.n_sets)}
 
 
@@ -241,13 +206,9 @@ def table(
     """`of_sets` of every pool with its explorer and temperature, the vote, A2R's accuracy on it, and both gains."""
     frames = []
     for (explorer, temperature), pool in pools.items():
-        sets = (
-            of_sets(pool, lab.n_paths, lab.n_sets)
-            .assign(explorer=explorer, temperature=temperature)
-            .set_index(["problem_id", "set"])
-        )
-        read = syntheses[explorer, temperature].groupby(["problem_id", "set"]).correct.mean()
-        frames.append(sets.assign(A2R=read.loc[sets.index].astype(float)).reset_index())
+        sets = of_sets(pool, lab.n_paths, lab.n_sets).assign(explorer=explorer, temperature=temperature)
+        read = syntheses[explorer, temperature].groupby(["problem_id", "set"]).correct.mean().astype(float)
+        frames.append(sets.join(read.rename("A2R"), on=["problem_id", "set"]))
     joined = pd.concat(frames, ignore_index=True)
     return joined.assign(**{"A2R − Pass@1": joined.A2R - joined.pass1, "A2R − Cons": joined.A2R - joined.cons})
 
@@ -255,19 +216,7 @@ def table(
 def means(sets: pd.DataFrame) -> pd.DataFrame:
     """One row an explorer and temperature: Pass@1, A2R, both gains and every measure as Intervals over problems."""
     columns = ["pass1", "cons", "A2R", "A2R − Pass@1", "A2R − Cons", *MEASURES]
-    rows = []
-    for (explorer, temperature), part in sets.groupby(["explorer", "temperature"], sort=False):
-        per = part.groupby(["benchmark", "problem_id"])[columns].mean()
-        rows.append(
-            {
-                "explorer": explorer,
-                "temperature": temperature,
-                **{c: stats.interval(per[c], BOUNDS.get(c)) for c in columns},
-                "sets": len(part),
-                "n": len(per),
-            }
-        )
-    return pd.DataFrame(rows)
+    return tables.means(sets, ["explorer", "temperature"], {c: BOUNDS.get(c) for c in columns})
 
 
 def trap(pools: dict[tuple[str, float], pd.DataFrame], lab: Profile) -> pd.DataFrame:
@@ -282,14 +231,13 @@ def trap(pools: dict[tuple[str, float], pd.DataFrame], lab: Profile) -> pd.DataF
         for (explorer, temperature), pool in pools.items()
         if explorer != "mixed"
     ]
-    stratum = ["benchmark", "problem_id", "explorer", "temperature"]
+    stratum = [*KEYS, "explorer", "temperature"]
     pairs = pd.concat(frames, ignore_index=True)
     middle = pairs.groupby(stratum).parting.transform("mean")
     pairs = pairs.assign(method=np.where(pairs.parting < middle, "early", "late"), synthesizer="")
     pairs = pairs[pairs.groupby(stratum).method.transform("nunique") == 2]
-    return pairs.groupby([*stratum, "synthesizer", "method"], as_index=False).agg(
-        correct=("escaped", "mean"), pairs=("escaped", "size")
-    )
+    made = pairs.groupby([*stratum, "synthesizer", "method"], as_index=False)
+    return made.agg(correct=("escaped", "mean"), pairs=("escaped", "size"))
 
 
 def trap_table(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -297,17 +245,11 @@ def trap_table(outcomes: pd.DataFrame) -> pd.DataFrame:
     difference."""
     rows = []
     for explorer, part in [("all", outcomes), *outcomes.groupby("explorer", sort=False)]:
-        wide = part.pivot_table(
-            index=["benchmark", "problem_id"], columns="method", values="correct", aggfunc="mean"
-        ).dropna()
+        wide = part.pivot_table(index=KEYS, columns="method", values="correct", aggfunc="mean").dropna()
         if len(wide) and {"early", "late"} <= set(wide):
-            difference = stats.difference(wide.early, wide.late)
-            rows.append(
-                {
-                    **{"explorer": explorer, "early": stats.interval(wide.early), "late": stats.interval(wide.late)},
-                    **{"early − late": difference, "pairs": int(part.pairs.sum()), "n": len(wide)},
-                }
-            )
+            row = {"explorer": explorer, "early": stats.interval(wide.early), "late": stats.interval(wide.late)}
+            row["early − late"] = stats.difference(wide.early, wide.late)
+            rows.append({**row, "pairs": int(part.pairs.sum()), "n": len(wide)})
     return pd.DataFrame(rows)
 
 

@@ -23,14 +23,9 @@ def contexts(
     rows = []
     for model, kinds in conditions.items():
         for benchmark, pool in pools[model].groupby("benchmark", sort=False):
-            row = {
-                "model": model,
-                "benchmark": benchmark,
-                "Pass@1": stats.interval(pool.groupby("problem_id").correct.mean()),
-            }
-            for kind, frame in kinds.items():
-                row[kind] = stats.interval(frame[frame.benchmark == benchmark].groupby("problem_id").correct.mean())
-            rows.append({**row, "n": pool.problem_id.nunique()})
+            parts = {"Pass@1": pool} | {kind: frame[frame.benchmark == benchmark] for kind, frame in kinds.items()}
+            found = {kind: stats.interval(part.groupby("problem_id").correct.mean()) for kind, part in parts.items()}
+            rows.append({"model": model, "benchmark": benchmark, **found, "n": pool.problem_id.nunique()})
     return pd.DataFrame(rows)
 
 
@@ -42,8 +37,8 @@ def loss_curves(records: list[dict]) -> Figure:
         for record in records:
             curve = pd.DataFrame(record["stages"][stage]["curve"])
             loss = curve.loss.rolling(3, min_periods=1).mean()
-            shade = look[record["name"]]["color"]
-            panel.plot(curve.tokens / 1e6, loss, color=shade, label=record["name"])
+            marks = {**look[record["name"]], "markersize": 3, "markevery": max(1, len(curve) // 5)}
+            panel.plot(curve.tokens / 1e6, loss, label=record["name"], **marks)
         panel.set(title=f"stage: {stage}", xlabel="tokens seen (millions)", yscale="log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -52,7 +47,6 @@ def loss_curves(records: list[dict]) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, ncols=len(records), loc="outside upper center")
     last = {record["name"]: record["stages"][stages[-1]]["curve"][-1]["loss"] for record in records}
-    says = "Training loss by stage; at the end of the last " + ", ".join(
-        f"{name} {loss:.3f}" for name, loss in last.items()
-    )
+    ends = ", ".join(f"{name} {loss:.3f}" for name, loss in last.items())
+    says = f"Training loss by stage; at the end of the last {ends}"
     return captioned(figure, says, f"{len(records)} models, one training each", "means over 3 records; no interval")

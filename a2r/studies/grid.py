@@ -2,20 +2,22 @@
 
     pools, syntheses, alone = run(lab, problems, explorers, synthesizers)
 
-An E x S grid costs E pools and E*S syntheses of every set, never E*S pools (`generations`).
+An E x S grid costs E pools and E*S syntheses of every set, never E*S pools.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.special import logit
 
 from a2r.outcomes import collect, grade, synthesized
 from a2r.pipeline import Context, explore, synthesize_all
 from a2r.prices import flops
 from a2r.profiles import Profile
-from a2r.results import stats
+from a2r.results import stats, tables
 from a2r.results.figures import DARK, PALETTE, bars, captioned, counted, label_ends, looks, paired, panels, said, small
+from a2r.results.stats import KEYS, SHARE
 
 Pools = dict[str, pd.DataFrame]
 Syntheses = dict[tuple[str, str], pd.DataFrame]
@@ -29,10 +31,8 @@ def run(
     Read from the store or sampled. Models named in `alone` have a pool too, which nobody reads: single models that
     pairs are compared with.
     """
-    pools = {
-        e: grade(explore(lab, e, problems, lab.n_paths * lab.n_sets), problems)
-        for e in dict.fromkeys([*explorers, *alone])
-    }
+    paths, everyone = lab.n_paths * lab.n_sets, dict.fromkeys([*explorers, *alone])
+    pools = {e: grade(explore(lab, e, problems, paths), problems) for e in everyone}
     # synthesizer by synthesizer and the last explorer first, so that a server loads a model for each role at most once
     in_turn = sorted(synthesizers, key=lambda s: s != list(pools)[-1])
     pairs, without = {}, {}
@@ -62,19 +62,7 @@ def outcomes(
     return pd.concat([table, single.assign(flops=flops(single, lab))], ignore_index=True)
 
 
-def generations(pools: Pools, syntheses: Syntheses, lab: Profile, n_problems: int) -> pd.DataFrame:
-    """Samples that the grid used (distinct ids) beside the least that it can: E pools and E*S*sets*syntheses."""
-    each_set = lab.n_sets * lab.n_syntheses
-    return pd.DataFrame(
-        {
-            "role": ["explorer", "synthesizer"],
-            "used": [pd.concat(list(frames.values())).id.nunique() for frames in (pools, syntheses)],
-            "minimum": [len(pools) * n_problems * lab.n_paths * lab.n_sets, len(syntheses) * n_problems * each_set],
-        }
-    )
-
-
-def decomposition(outcomes: pd.DataFrame, n_paths: int = 4, method: str = "A2R") -> pd.DataFrame:
+def decomposition(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
     """How much of A2R@N's variation over the grid each side explains (claim C2), as Intervals over problems.
 
     A two-way decomposition of the cells' accuracies on the logit scale, logit(y_es) = m + a_e + b_s + r_es with effects
@@ -82,59 +70,45 @@ def decomposition(outcomes: pd.DataFrame, n_paths: int = 4, method: str = "A2R")
     in points from the smallest to the largest model of either role. Cells are shrunk by half a problem, so that 0 and 1
     have a logit. The rows and columns are in the order of the outcomes, which is that of the profile: smallest first.
     """
-    cells = outcomes[outcomes.method == f"{method}@{n_paths}"]
-    wide = cells.pivot_table(
-        index=["benchmark", "problem_id"], columns=["explorer", "synthesizer"], values="correct", sort=False
-    )
+    cells = outcomes[outcomes.method == f"A2R@{n_paths}"]
+    wide = cells.pivot_table(index=KEYS, columns=["explorer", "synthesizer"], values="correct", sort=False)
     explorers, synthesizers = cells.explorer.unique(), cells.synthesizer.unique()
     wide = wide.reindex(columns=pd.MultiIndex.from_product([explorers, synthesizers]))
     if wide.isna().any(axis=None):
-        raise ValueError(
-            "decomposition: the grid has empty cells; run every explorer with every synthesizer on the same problems."
-        )
+        raise ValueError("the grid has empty cells; run every explorer with every synthesizer on the same problems.")
     n, shape = len(wide), (len(explorers), len(synthesizers))
 
     def parts(*means: np.ndarray) -> dict[str, np.ndarray]:
         y = np.stack(np.broadcast_arrays(*means), axis=-1)
         y = y.reshape(*y.shape[:-1], *shape)
-        shrunk = (y * n + 0.5) / (n + 1)
-        z = np.log(shrunk / (1 - shrunk))
+        z = logit((y * n + 0.5) / (n + 1))
         z = z - z.mean(axis=(-2, -1), keepdims=True)
         a, b = z.mean(axis=-1, keepdims=True), z.mean(axis=-2, keepdims=True)
-        square = {
-            "explorer": shape[1] * (a**2).sum(axis=(-2, -1)),
-            "synthesizer": shape[0] * (b**2).sum(axis=(-2, -1)),
-            "interaction": ((z - a - b) ** 2).sum(axis=(-2, -1)),
-        }
+        sides = {"explorer": a + 0 * z, "synthesizer": b + 0 * z, "interaction": z - a - b}
+        square = {name: (part**2).sum(axis=(-2, -1)) for name, part in sides.items()}
         total = sum(square.values())
-        share = {f"share of {name}": value / np.where(total > 0, total, np.nan) for name, value in square.items()}
-        rise = {
-            "rise with explorer": (y[..., -1, :] - y[..., 0, :]).mean(axis=-1),
-            "rise with synthesizer": (y[..., :, -1] - y[..., :, 0]).mean(axis=-1),
-        }
-        return {
-            **share,
-            "share of synthesizer - explorer": share["share of synthesizer"] - share["share of explorer"],
-            **rise,
-            "rise with synthesizer - explorer": rise["rise with synthesizer"] - rise["rise with explorer"],
-        }
+        made = {f"share of {name}": value / np.where(total > 0, total, np.nan) for name, value in square.items()}
+        made["share of synthesizer - explorer"] = made["share of synthesizer"] - made["share of explorer"]
+        made["rise with explorer"] = (y[..., -1, :] - y[..., 0, :]).mean(axis=-1)
+        made["rise with synthesizer"] = (y[..., :, -1] - y[..., :, 0]).mean(axis=-1)
+        made["rise with synthesizer - explorer"] = made["rise with synthesizer"] - made["rise with explorer"]
+        return made
 
     columns = [wide[c] for c in wide]
     names = parts(*[np.zeros(1)] * len(columns))
-    rows = [
-        {"quantity": name, "value": stats.bootstrap(columns, lambda *m, name=name: parts(*m)[name]), "n": n}
-        for name in names
-    ]
-    return pd.DataFrame(rows)
+    values = [stats.bootstrap(columns, lambda *m, name=name: parts(*m)[name]) for name in names]
+    return pd.DataFrame({"quantity": list(names), "value": values, "n": n})
 
 
 def cells(outcomes: pd.DataFrame, method: str) -> dict[tuple[str, str], stats.Interval]:
     """Accuracy of `method` by (explorer, synthesizer), as Intervals over problems, in the order of the outcomes."""
-    rows = outcomes[outcomes.method == method]
-    return {
-        pair: stats.interval(part.groupby(["benchmark", "problem_id"]).correct.mean())
-        for pair, part in rows.groupby(["explorer", "synthesizer"], sort=False)
-    }
+    found = tables.means(outcomes[outcomes.method == method], ["explorer", "synthesizer"], {"correct": SHARE})
+    return {(r.explorer, r.synthesizer): r.correct for r in found.itertuples()}
+
+
+def roles(a2r: dict[tuple[str, str], stats.Interval]) -> tuple[list[str], list[str]]:
+    """Explorers and synthesizers of `cells`."""
+    return list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
 
 
 def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
@@ -144,13 +118,13 @@ def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
     A frame marks one model in both roles.
     """
     a2r = cells(outcomes, f"A2R@{n_paths}")
-    explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
+    explorers, synthesizers = roles(a2r)
     own = {m: cells(outcomes, m) for m in ("Pass@1", f"Cons@{n_paths}")}
     left = [[own[m][e, ""] for m in own] for e in explorers]
     right = [[a2r[e, s] for s in synthesizers] for e in explorers]
-    wide = len(own) + len(synthesizers)
-    figure, axes = panels(0.7 + 0.42 * len(explorers), 2, wide=4, width_ratios=[len(own), len(synthesizers)])
-    brackets = plt.rcParams["figure.figsize"][0] / wide > 0.55  # else an interval does not fit in its cell
+    widths = [len(own), len(synthesizers)]
+    figure, axes = panels(0.7 + 0.42 * len(explorers), 2, wide=4, width_ratios=widths)
+    brackets = plt.rcParams["figure.figsize"][0] / sum(widths) > 0.55  # else an interval does not fit in its cell
     for panel, block, names in zip(axes, (left, right), (list(own), synthesizers), strict=True):
         values = np.array([[100 * e.estimate for e in row] for row in block])
         panel.imshow(values, vmin=0, vmax=100, cmap="cividis", aspect="auto")
@@ -168,11 +142,10 @@ def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
         axes[1].add_patch(plt.Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fill=False, edgecolor="white", linewidth=2))
     axes[0].set(ylabel="explorer", title="explorer's own")
     axes[1].set(xlabel="synthesizer", title=f"A2R@{n_paths} (percent)")
-    low, high = min(a2r, key=lambda p: a2r[p].estimate), max(a2r, key=lambda p: a2r[p].estimate)
+    low, high = (f(a2r, key=lambda pair: a2r[pair].estimate) for f in (min, max))
     says = f"A2R@{n_paths} goes from {said(a2r[low])} ({paired(*low)}) to {said(a2r[high])} ({paired(*high)})"
-    return captioned(
-        figure, says, counted(a2r.values()), "brackets: 95% intervals over problems; framed: one model in both roles"
-    )
+    note = f"{'brackets: 95% intervals over problems; ' * brackets}framed: one model in both roles"
+    return captioned(figure, says, counted(a2r.values()), note if brackets else f"{note}; intervals in the table")
 
 
 def grid_lines(
@@ -185,35 +158,30 @@ def grid_lines(
     the axis. Dotted on the left where it was sampled: the synthesizer without references ("Alone@1").
     """
     a2r, trained = cells(outcomes, f"A2R@{n_paths}"), trained or {}
-    explorers, synthesizers = list(dict.fromkeys(e for e, _ in a2r)), list(dict.fromkeys(s for _, s in a2r))
+    explorers, synthesizers = roles(a2r)
     plain = [s for s in synthesizers if s not in trained]
     alone = {s: value for (_, s), value in cells(outcomes, "Alone@1").items() if s in plain}
     look = looks(list(dict.fromkeys([*explorers, *plain])))
+    look["alone"] = {"color": PALETTE["Alone"], "linestyle": ":", "marker": ""}
+    hollow = {"linestyle": "--", "marker": "D", "markerfacecolor": "white"}
+    look |= {s: {**look.get(base, {"color": DARK}), **hollow} for s, base in trained.items()}
+    series = {e: {s: a2r[e, s] for s in plain} for e in explorers} | ({"alone": alone} if alone else {})
+    turned = {s: {e: a2r[e, s] for e in explorers} for s in synthesizers}
+    span = np.ptp(np.log([sizes[m] for m in explorers + plain]))
     figure, (left, right) = panels(2.7, 2, wide=2, sharey=True)
-
-    def draw(axes: plt.Axes, series: dict[str, dict[str, stats.Interval]], styles: dict[str, dict]) -> None:
-        ends, span = [], np.log(max(sizes[m] for m in explorers + plain) / min(sizes[m] for m in explorers + plain))
-        for k, (name, values) in enumerate(series.items()):
-            shift = np.exp(0.012 * span * (k - (len(series) - 1) / 2))
+    for axes, drawn in ((left, series), (right, turned)):
+        ends = []
+        for k, (name, values) in enumerate(drawn.items()):
+            shift = np.exp(0.012 * span * (k - (len(drawn) - 1) / 2))
             x, y = [sizes[m] * shift for m in values], [v.estimate for v in values.values()]
-            axes.errorbar(x, y, yerr=bars(list(values.values())), elinewidth=0.8, **styles[name])
-            ends.append((x[-1], y[-1], name, styles[name]["color"]))
-        names = list(next(iter(series.values())))
+            axes.errorbar(x, y, yerr=bars(list(values.values())), elinewidth=0.8, **look[name])
+            ends.append((x[-1], y[-1], name, look[name]["color"]))
+        names = list(next(iter(drawn.values())))
         axes.set_xscale("log")
         axes.set_xticks([sizes[m] for m in names], names, rotation=35, ha="right", rotation_mode="anchor")
         axes.minorticks_off()
         axes.set_ylim(-0.02, 1.02)
         label_ends(axes, ends)
-
-    without = {"alone": {"color": PALETTE["Alone"], "linestyle": ":", "marker": ""}}
-    draw(
-        left,
-        {e: {s: a2r[e, s] for s in plain} for e in explorers} | ({"alone": alone} if alone else {}),
-        look | without,
-    )
-    dashed = {s: {**look.get(base, {"color": DARK}), "linestyle": "--", "marker": "D", "markerfacecolor": "white"}
-              for s, base in trained.items()}  # fmt: skip
-    draw(right, {s: {e: a2r[e, s] for e in explorers} for s in synthesizers}, look | dashed)
     left.set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", title="one line an explorer")
     right.set(xlabel="explorer (by parameters)", title="one line a synthesizer")
     ends = [a2r[e, plain[-1]].estimate - a2r[e, plain[0]].estimate for e in explorers]

@@ -15,9 +15,8 @@ from a2r.training.rl import WORK, Recipe, fit, of, training_sets
 
 ARMS = {"on-policy": 1, "off-policy": 8}  # gradient steps a batch of rollouts
 TEMPERATURES = (0.7, 1.0)
-# The failure's signature, as the paper describes it: entropy spikes and outputs collapse. Of means over 5 steps,
-# against the
-# mean of the first 5; written down before the ablation was run.
+# The failure as the paper describes it: entropy spikes and outputs collapse. Of means over 5 steps, against
+# the mean of the first 5; written down before the ablation was run.
 WINDOW, SPIKE, COLLAPSE = 5, 2.0, 0.7
 
 
@@ -71,9 +70,8 @@ def _one(lab: Profile, recipe: Recipe, run: Recipe, file: Path, jobs: int) -> No
 def arm(record: dict) -> str:
     """What a run is called in tables and figures."""
     recipe = record["recipe"]
-    return (
-        f"{next(name for name, updates in ARMS.items() if updates == recipe['updates'])}, T = {recipe['temperature']:g}"
-    )
+    policy = next(name for name, updates in ARMS.items() if updates == recipe["updates"])
+    return f"{policy}, T = {recipe['temperature']:g}"
 
 
 def failure(record: dict) -> int | None:
@@ -90,39 +88,24 @@ def ablation_table(records: list[dict]) -> pd.DataFrame:
     rows = []
     for record in records:
         curve = pd.DataFrame(record["curve"]).set_index("step")
-        ends = {}
+        row = {"run": arm(record), "seed": record["recipe"]["seed"], "steps": record["recipe"]["steps"]}
+        row["failed at"] = failure(record)
+        held = curve["held-out A2R"].dropna() if "held-out A2R" in curve else pd.Series(dtype=float)
+        row |= {"held-out A2R, before": held.iloc[0], "held-out A2R, after": held.iloc[-1]} if len(held) else {}
         for name in ("reward", "entropy", "length", "gradient norm", "clipped"):
             values = curve[name].dropna()
-            ends |= {f"{name}, first": values.iloc[:WINDOW].mean(), f"{name}, last": values.iloc[-WINDOW:].mean()}
-        held = curve["held-out A2R"].dropna() if "held-out A2R" in curve else pd.Series(dtype=float)
-        score = {"held-out A2R, before": held.iloc[0], "held-out A2R, after": held.iloc[-1]} if len(held) else {}
-        steps = record["recipe"]["steps"]
-        rows.append(
-            {
-                "run": arm(record),
-                "seed": record["recipe"]["seed"],
-                "steps": steps,
-                "failed at": failure(record),
-                **score,
-                **ends,
-            }
-        )
+            row |= {f"{name}, first": values.iloc[:WINDOW].mean(), f"{name}, last": values.iloc[-WINDOW:].mean()}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def outcomes(records: list[dict]) -> pd.DataFrame:
     """The ablation as outcomes, one row a run: `correct` is 1 where it trained stably; `method` is its arm,
     `problem_id` its seed."""
-    return pd.DataFrame(
-        [
-            {
-                **{
-                    "benchmark": "stability",
-                    "problem_id": f"seed {r['recipe']['seed']}",
-                    "explorer": "+".join(r["recipe"]["explorers"]),
-                },
-                **{"synthesizer": r["recipe"]["synthesizer"], "method": arm(r), "correct": float(failure(r) is None)},
-            }
-            for r in records
-        ]
-    )
+    rows = []
+    for record in records:
+        recipe = record["recipe"]
+        row = {"benchmark": "stability", "problem_id": f"seed {recipe['seed']}", "synthesizer": recipe["synthesizer"]}
+        row |= {"explorer": "+".join(recipe["explorers"]), "method": arm(record)}
+        rows.append({**row, "correct": float(failure(record) is None)})
+    return pd.DataFrame(rows)
