@@ -157,14 +157,14 @@ def alike(before: pd.DataFrame, now: pd.DataFrame) -> bool:
 
 
 LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": "/"}
-LATEX |= {"→": r"$\to$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "×": r"$\times$"}
+SIGNS = {"→": r"$\to$", "−": "$-$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "×": r"$\times$"}
 
 
 def latex_figure(name: str, caption: str) -> str:
     """A LaTeX figure of the picture <name> with its caption and the label fig:<name>."""
     return (
         f"\\begin{{figure}}\n\\centering\n\\includegraphics[width=\\linewidth]{{{name}}}\n"
-        f"\\caption{{{caption.translate(str.maketrans(LATEX))}}}\n\\label{{fig:{name}}}\n\\end{{figure}}\n"
+        f"\\caption{{{caption.translate(str.maketrans(LATEX | SIGNS))}}}\n\\label{{fig:{name}}}\n\\end{{figure}}\n"
     )
 
 

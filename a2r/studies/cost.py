@@ -159,12 +159,13 @@ def cost_front(points: pd.DataFrame, currency: str, efficient: tuple[str, str, s
         says += f"; A2R-Efficient ({pair}) scores {said(value[pair])} and {large} {said(value[large])}"
     axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.02))
     axes.set_xlim(axes.get_xlim()[0] / 2.5, None)  # room for the names of the first points
-    name_front(axes, best, pair)
+    name_front(axes, best[best.label == pair] if narrow() else best, pair)
     for row in ringed[~ringed.front].itertuples():  # below the front others lie at its upper left
         place = {"xytext": (7, -7), "textcoords": "offset points", "fontsize": small(), "weight": "bold"}
         axes.annotate(row.label, (row.x, row.y), ha="left", va="top", **place)
     figure.legend(loc="outside upper center", ncols=1 if narrow() else 3)
-    return captioned(figure, says, counted(points.correct))
+    note = "bars: 95% intervals over problems" + "; the front's names are in the table" * narrow()
+    return captioned(figure, says, counted(points.correct), note)
 
 
 def name_front(axes: plt.Axes, best: pd.DataFrame, bold: str) -> None:

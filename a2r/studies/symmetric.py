@@ -18,6 +18,7 @@ from a2r.results.figures import (
     counted,
     label_ends,
     looks,
+    narrow,
     paired,
     panels,
     points,
@@ -136,15 +137,15 @@ def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
         below.errorbar(at, [g.estimate for g in shown], yerr=bars(shown), **look)
         side = {"xytext": (5 if k else -5, 0), "textcoords": "offset points", "ha": "left" if k else "right"}
         side |= {"fontsize": small(), "va": "center", "bbox": {"color": "white", "pad": 0.5}, "zorder": 0.5}
-        for place, gain in zip(at, shown, strict=True):
+        for place, gain in zip(at, shown, strict=True) if not narrow() else ():
             below.annotate(f"{gain.estimate:+.1f}", (place, gain.estimate), **side)
         above, under = sum(g.low > 0 for g in gains), sum(g.high < 0 for g in gains)
         counts.append(f"{other} for {above} (below: {under})")
     below.axhline(0, color=DARK, linewidth=0.8, zorder=0)
-    below.set_xticks(x, [paired(*pair, "\n→ ") for pair in per])
+    below.set_xticks(x, [paired(*pair, "\n→ ") for pair in per], rotation=30 * narrow())
     below.set(ylabel=f"{a2r} − …\n(points, paired)", xlabel="explorer = synthesizer" * all(e == s for e, s in per))
     top.set(ylabel="accuracy", ylim=(0, 1))
-    for panel, columns in ((top, len(found)), (below, 2)):
+    for panel, columns in ((top, 3 if narrow() else len(found)), (below, 2)):
         panel.legend(ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handlelength=1.4)
     says = f"Of {len(per)} pairs of models {a2r} is above, with its interval, {' and '.join(counts)}"
     return captioned(figure, says, counted(stats.interval(wide.iloc[:, 0]) for wide in per.values()))
