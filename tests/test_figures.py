@@ -2,6 +2,7 @@
 named."""
 
 import itertools
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from a2r.results import figures, tables
 from a2r.results.stats import Interval
-from a2r.studies import controls, cost, grid, rl, scaling, symmetric
+from a2r.studies import controls, cost, family, grid, rl, scaling, symmetric
 
 MODELS = ["nano-32", "nano-48", "nano-64", "nano-128"]
 
@@ -98,6 +99,16 @@ def scaled() -> pd.DataFrame:
     )
 
 
+def curves() -> pd.DataFrame:
+    runs = itertools.product(("on-policy, T = 0.7", "on-policy, T = 1", "off-policy, T = 0.7"), range(2), range(1, 9))
+    return pd.DataFrame([{"run": r, "seed": s, "step": k, "reward": 0.1 * k, "entropy": 1 / k} for r, s, k in runs])
+
+
+def losses() -> list[dict]:
+    curve = [{"tokens": 1e5 * k, "loss": 1 / k} for k in range(1, 9)]
+    return [{"name": m, "stages": {stage: {"curve": curve} for stage in ("facts", "both")}} for m in MODELS]
+
+
 SIZES = dict.fromkeys([*MODELS, "nano-64-rl"]) | {m: 1e5 * 3**k for k, m in enumerate([*MODELS, "nano-64-rl"])}
 DRAWINGS = {
     "accuracy": lambda: symmetric.accuracy_bars(outcomes().query("synthesizer in ['', 'nano-64']"), 4),
@@ -110,6 +121,8 @@ DRAWINGS = {
     "rl": lambda: rl.draw_before_after(before_after()),
     "cost": lambda: cost.cost_front(points(), "unit", ("nano-32", "nano-64-rl", "nano-128")),
     "scaling": lambda: scaling.draw(scaled(), seen=8),
+    "curves": lambda: figures.training_curves(curves()),
+    "losses": lambda: family.loss_curves(losses()),
 }
 
 
@@ -126,7 +139,7 @@ def test_a_figure_fits_its_paper(name, size):
     drawn = figure.get_tightbbox()  # in inches, of everything that is drawn
     assert drawn.x0 > -0.02 and drawn.x1 < width + 0.02 and drawn.y0 > -0.02 and drawn.y1 < height + 0.02, "cut off"
     below = figure.texts[0].get_text().replace("\n", " ")
-    assert ("n = " in below or "sets a point" in below) and figure.caption.endswith(f"{below}.")
+    assert re.search(r"n = |sets a point|\d (settings|models)", below) and figure.caption.endswith(f"{below}.")
     plt.close(figure)
 
 

@@ -269,7 +269,7 @@ def training_curves(curves: pd.DataFrame, smooth: int = 5) -> Figure:
         panel.set(title=CURVE_LABELS[name], ylabel="", xlabel="step (batch of rollouts)")
     if len(runs) > 1:
         lines = [plt.Line2D([], [], color=palette[run], dashes=dashes[run] or (None, None), label=run) for run in runs]
-        figure.legend(handles=lines, ncols=min(4, len(runs)), loc="outside upper center")
+        figure.legend(handles=lines, ncols=2 if narrow() else 4, loc="outside upper center")
     ends = []
     for run in runs:
         reward = curves[curves.run == run].groupby("step").reward.mean()

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from a2r.results import stats, tables
-from a2r.results.figures import captioned, looks, panels
+from a2r.results.figures import captioned, looks, narrow, panels
 
 
 def domains(outcomes: pd.DataFrame, problems: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def loss_curves(records: list[dict]) -> Figure:
         panel.yaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("loss (nats per taught token)")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=len(records), loc="outside upper center")
+    figure.legend(handles, labels, ncols=3 if narrow() else len(records), loc="outside upper center")
     last = {record["name"]: record["stages"][stages[-1]]["curve"][-1]["loss"] for record in records}
     ends = ", ".join(f"{name} {loss:.3f}" for name, loss in last.items())
     says = f"Training loss by stage; at the end of the last {ends}"
