@@ -142,15 +142,16 @@ def test_a_sweep_leaves_a_tidy_table_latex_and_a_figure(tmp_path, monkeypatch, l
             f"Pass@{n}": interval(0.7),
             f"A2R@{n}": interval(n / 8),
         }
-        frame = pd.DataFrame(
-            [{"explorer": "a", "synthesizer": "a", **accuracy, "gain": interval(0.1), "n": 20, "p": 0.5}]
-        )
+        row = {"explorer": "a", "synthesizer": "a", **accuracy, "gain": interval(0.1), "ratio": "undefined"}
+        frame = pd.DataFrame([{**row, "n": 20, "p": 0.5}])
         tables.save(frame, folder, "x_accuracy")
+        tables.save(frame.assign(benchmark="b"), folder, "x_by_benchmark")
         runs.append(({"n_paths": str(n)}, folder))
-    made = {"tables": ["x_accuracy.csv", "x.parquet"]}
+    made = {"tables": ["x_accuracy.csv", "x_by_benchmark.csv", "x.parquet"]}
     monkeypatch.setattr(sweeps, "results", lambda folder: {"tables": [str(folder / name) for name in made["tables"]]})
     written = {path.name: path for path in sweeps.collect(lab, runs)}
-    assert set(written) == {f"x_accuracy_sweep.{kind}" for kind in ("csv", "tex", "png")}
+    by_benchmark = {"x_by_benchmark_sweep.csv", "x_by_benchmark_sweep.tex"}  # one benchmark: no second figure
+    assert set(written) == {f"x_accuracy_sweep.{kind}" for kind in ("csv", "tex", "png")} | by_benchmark
     assert written["x_accuracy_sweep.csv"].parent.name == "sweep_n_paths=2+4"
     tidy = tables.read(written["x_accuracy_sweep.csv"])
     assert list(tidy) == ["n_paths", "explorer", "synthesizer", "N", "method", "value", "n"]

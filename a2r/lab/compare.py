@@ -53,8 +53,9 @@ def described(one: str, other: str) -> tuple[str, bool]:
         raise UserError(f"'{one}' and '{other}' have no table in common.")
     differing = {name: why for name in both if (why := difference(a[name], b[name]))}
     lines = [f"{name}: {why}" for name, why in differing.items()]
-    for name, first, second in ((n, x, y) for n, x, y in ((one, a, b), (other, b, a)) if x.keys() - y.keys()):
-        lines.append(f"only in {name}: {', '.join(sorted(first.keys() - second.keys()))}")
+    for name, mine, theirs in ((one, a, b), (other, b, a)):
+        if alone := sorted(mine.keys() - theirs.keys()):
+            lines.append(f"only in {name}: {', '.join(alone)}")
     lines += verdicts(a.get("claims_scorecard.csv"), b.get("claims_scorecard.csv"))
     if COMMITTED not in (one, other):
         for study, frame in outcomes(folder(one), folder(other)).items():
@@ -67,17 +68,16 @@ def described(one: str, other: str) -> tuple[str, bool]:
 
 def difference(a: pd.DataFrame, b: pd.DataFrame) -> str:
     """How two tables differ, "" where they are equal; columns of measured times are not looked at."""
-    timed = [c for c in a.columns.union(b.columns, sort=False) if any(word in c for word in MEASURED)]
-    a, b = a.drop(columns=timed, errors="ignore"), b.drop(columns=timed, errors="ignore")
-    if list(a.columns) != list(b.columns) or len(a) != len(b):
+    a, b = (table[[c for c in table if not any(word in c for word in MEASURED)]] for table in (a, b))
+    if list(a) != list(b) or len(a) != len(b):
         return f"{len(a)} rows of {len(a.columns)} columns here, {len(b)} of {len(b.columns)} there"
     other = {}
     for column in a:
         x, y = a[column], b[column]
-        if pd.api.types.is_numeric_dtype(x) and pd.api.types.is_numeric_dtype(y):
+        if all(map(pd.api.types.is_numeric_dtype, (x, y))):
             same = np.isclose(x, y, rtol=1e-4, atol=1e-9, equal_nan=True)
         else:
-            same = (x.astype(object).fillna("").astype(str) == y.astype(object).fillna("").astype(str)).to_numpy()
+            same = x.astype(object).fillna("").astype(str) == y.astype(object).fillna("").astype(str)
         if not same.all():
             other[column] = int((~same).sum())
     return ", ".join(f"{column} in {n} rows" for column, n in other.items())
@@ -87,28 +87,23 @@ def verdicts(a: pd.DataFrame | None, b: pd.DataFrame | None) -> list[str]:
     """The claims whose verdict is another, a line each."""
     if a is None or b is None:
         return []
-    key = [c for c in ("id", "claim", "statistic") if c in a and c in b]
-    there = dict(zip(b[key].itertuples(index=False, name=None), b.verdict, strict=True))
-    rows = zip(a[key].itertuples(index=False, name=None), a.verdict, strict=True)
-    found = [(about, verdict, there.get(about, verdict)) for about, verdict in rows]
-    return [f"verdict changed: {' '.join(about[:2])}: {v}, there {w}" for about, v, w in found if v != w]
+    both = a.merge(b, on=["id", "claim"], suffixes=("", "_there"))
+    changed = both[both.verdict != both.verdict_there]
+    return [f"verdict changed: {r.id} {r.claim}: {r.verdict}, there {r.verdict_there}" for r in changed.itertuples()]
 
 
 def outcomes(one: Path, other: Path) -> dict[str, pd.DataFrame]:
     """Accuracy by study, pair and method in two folders with their difference: paired over the problems that both have,
     without an interval where they have none in common."""
-    found = {}
+    found, keys = {}, ["explorer", "synthesizer", "method"]
     for path in sorted(one.glob("*_outcomes.parquet")):
         if not (other / path.name).exists():
             continue
-        keys = ["explorer", "synthesizer", "method"]
-        frames = [
-            pd.read_parquet(p).assign(synthesizer=lambda f: f.synthesizer.fillna("")) for p in (path, other / path.name)
-        ]
-        groups = [dict(list(f.groupby(keys, sort=False))) for f in frames]
+        frames = [pd.read_parquet(folder / path.name).fillna({"synthesizer": ""}) for folder in (one, other)]
+        mine, theirs = (dict(list(frame.groupby(keys, sort=False))) for frame in frames)
         rows = []
-        for key in (k for k in groups[0] if k in groups[1]):
-            a, b = (g[key].groupby(KEYS).correct.mean() for g in groups)
+        for key in (k for k in mine if k in theirs):
+            a, b = (groups[key].groupby(KEYS).correct.mean() for groups in (mine, theirs))
             common = a.index.intersection(b.index)
             apart = Interval(a.mean() - b.mean(), np.nan, np.nan, 0)
             difference = stats.difference(a.loc[common], b.loc[common]) if len(common) else apart

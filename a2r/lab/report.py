@@ -62,12 +62,12 @@ def write(profile: str, against: str | None = None) -> Path:
         title=f"A2R on profile {lab.name}" + (f", against {against}" if against else ""),
         css=(HERE / "page.css").read_text(),
         script=(HERE / "page.js").read_text(),
-        facts=facts(lab, own),
+        facts=facts(lab, [path for paths in runs.values() for path in paths]),
         findings=[page.captions[f].partition("; bars")[0] for f in FINDINGS if f in page.captions][:3],
         scorecard=card,
         sections=sections,
         missing=[name for name in available() if name not in own],
-        provenance=provenance(lab, own),
+        provenance=provenance(lab),
     )
     REPORTS.mkdir(parents=True, exist_ok=True)
     path = REPORTS / (f"{lab.name}-against-{Path(against).stem}.html" if against else f"{lab.name}.html")
@@ -164,7 +164,10 @@ class Page:
         figures."""
         ours, theirs = results_of(lab), results_of(other)
         parts = [
-            self.part(study, self.frame(frame, f"{study}: {lab.name} and {other.name}"))
+            self.part(
+                study,
+                self.frame(frame, f"{study}: {lab.name} and {other.name}, and their difference where both were run"),
+            )
             for study, frame in compare.outcomes(ours, theirs).items()
         ]
         for mine in sorted(path for path in ours.glob("*.png") if (theirs / path.name).exists()):
@@ -191,39 +194,37 @@ def results_of(lab: Profile) -> Path:
     return ROOT / lab.figures / lab.name
 
 
-def facts(lab: Profile, runs: dict[str, Path]) -> list[str]:
+def facts(lab: Profile, runs: list[Path]) -> list[str]:
     """Date, models, problems, samples and minutes of what the page shows."""
-    minutes = sum(
-        nbformat.read(path, as_version=4).metadata.get("papermill", {}).get("duration") or 0 for path in runs.values()
-    )
-    newest = max((path.stat().st_mtime for path in runs.values()), default=datetime.now().timestamp())
+    notes = [nbformat.read(path, as_version=4).metadata.get("papermill", {}) for path in runs]
+    minutes = sum(note.get("duration") or 0 for note in notes) / 60
+    newest = datetime.fromtimestamp(max(path.stat().st_mtime for path in runs))
     benchmarks = ", ".join(f"{b.name} ({b.rows:,} problems)" if b.rows else b.name for b in lab.reported)
     samples = 0
     if lab.store_path.exists():
         with Store(lab.store_path, writable=False) as store:
             samples = int(store.contents()["samples"].sum())
     return [
-        f"{datetime.fromtimestamp(newest):%d %B %Y}",
+        f"{newest:%d %B %Y}",
         f"models: {', '.join(m.name for m in lab.models)}",
         f"problems: {benchmarks}",
         f"N = {lab.n_paths}",
         f"{samples:,} samples in the store",
-        f"{minutes / 60:.1f} minutes for these runs",
+        f"{minutes:.1f} minutes for these runs",
     ]
 
 
-def provenance(lab: Profile, runs: dict[str, Path]) -> str:
-    """What all studies have in common once, then a line for what is each one's own."""
-    files = {name: results_of(lab) / f"{name}.json" for name in runs}
-    notes = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
+def provenance(lab: Profile) -> str:
+    """What the profile's studies have in common once, then a line for what is each one's own."""
+    notes = {path.stem: json.loads(path.read_text()) for path in sorted(results_of(lab).glob("*.json"))}
     if not notes:
         return "<p>No study noted where its results come from.</p>"
     shared = {k: v for k, v in next(iter(notes.values())).items() if all(note.get(k) == v for note in notes.values())}
     lines = [f"<pre>{html.escape(json.dumps(shared, indent=1))}</pre>"]
     for name, note in notes.items():
-        rest = {k: v for k, v in note.items() if k not in shared and k != "study"}
-        rest["parameters"] = {k: v for k, v in note.get("parameters", {}).items() if v is not None}
-        lines.append(f"<p><b>{name}</b> <code>{html.escape(json.dumps(rest))}</code></p>")
+        own = {k: v for k, v in note.items() if k not in shared and k != "study"}
+        own["parameters"] = {k: v for k, v in note.get("parameters", {}).items() if v is not None}
+        lines.append(f"<p><b>{name}</b> <code>{html.escape(json.dumps(own))}</code></p>")
     return "\n".join(lines)
 
 

@@ -21,27 +21,23 @@ def new_study(name: str, source: str) -> list[Path]:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(f"'{name}' cannot be a study's name: take lower-case letters, digits and underscores.")
     notebook = runner.find(source)
-    module = STUDIES / f"{notebook.stem[3:]}.py"
-    taken = [
-        path for path in (*runner.NOTEBOOKS.glob(f"[0-9][0-9]_{name}.ipynb"), STUDIES / f"{name}.py") if path.exists()
-    ]
-    if taken or not module.exists():
-        lack = f"{taken[0].name} is there already; choose another name" if taken else f"{source} has no module to copy"
-        raise UserError(f"the study '{name}' cannot be made: {lack}.")
-    number = 1 + max(int(path.stem[:2]) for path in runner.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    old = notebook.stem[3:]
+    if name in runner.available() or (STUDIES / f"{name}.py").exists():
+        raise UserError(f"there is a study '{name}' already; choose another name.")
+    if not (module := STUDIES / f"{old}.py").exists():
+        raise UserError(f"{old} has no module to copy; start from another study.")
     copy = nbformat.read(notebook, as_version=4)
-    old = module.stem
     for cell in copy.cells:
-        cell.source = re.sub(rf"\b{old}\b", name, cell.source) if cell.cell_type == "code" else cell.source
-    first = copy.cells[0]
-    first.source = (
+        if cell.cell_type == "code":
+            cell.source = re.sub(rf"\b{old}\b", name, cell.source)
+    copy.cells[0].source = (
         f"# {MARK}: what {name} is about\n\n**Question.** {MARK}: one question that this study answers.\n\n"
         f"**Method.** {MARK}: what is sampled, what is compared, what the intervals are over."
     )
+    number = 1 + max(int(path.stem[:2]) for path in runner.available().values())
     target = runner.NOTEBOOKS / f"{number:02d}_{name}.ipynb"
     target.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    text = module.read_text(encoding="utf-8")
-    body = text.partition('"""')[2].partition('"""')[2].lstrip("\n")
+    body = module.read_text(encoding="utf-8").split('"""', 2)[2].lstrip("\n")
     head = f'"""{MARK}: what this study computes and draws. Copied from {old}.py: keep what is needed."""\n\n'
     (STUDIES / f"{name}.py").write_text(head + body, encoding="utf-8")
     return [target, STUDIES / f"{name}.py"]

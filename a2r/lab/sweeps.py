@@ -29,8 +29,8 @@ def collect(lab: Profile, runs: list[tuple[dict, Path]]) -> list[Path]:
     if not joined:
         return []
     knobs = {name: list(dict.fromkeys(swept[name] for swept, _ in runs)) for name in runs[0][0]}
-    said = "_".join(f"{name}={'+'.join(values).replace(',', '-')}" for name, values in knobs.items())
-    folder = ROOT / lab.figures / lab.name / f"sweep_{said}".replace("/", "-")
+    said = "_".join(f"{name}={'+'.join(values)}" for name, values in knobs.items())
+    folder = ROOT / lab.figures / lab.name / re.sub("[/,]", "-", f"sweep_{said}")
     written = []
     for name, frame in joined.items():
         written += tables.save(frame, folder, f"{name}_sweep")
@@ -50,31 +50,31 @@ def tidy(table: pd.DataFrame, swept: dict[str, str]) -> pd.DataFrame:
     "A2R@4" becomes the method A2R with N = 4. Columns that are neither text nor intervals (p-values, costs) are left to
     the runs' own tables.
     """
-    estimates = [c for c in table if any(isinstance(v, Interval) for v in table[c])]
+    estimates = [c for c in table if any(isinstance(v, Interval) or v == tables.UNDEFINED for v in table[c])]
     keys = [c for c in table if c not in estimates and (c == "N" or not pd.api.types.is_numeric_dtype(table[c]))]
     rows = []
     for row in table.to_dict("records"):
-        for column in estimates:
-            if isinstance(row[column], Interval):
-                method, _, n = column.partition("@") if re.fullmatch(r".+@\d+", column) else (column, "", "")
-                about = {k: row[k] for k in keys} | ({"N": int(n)} if n else {})
-                rows.append(
-                    {**swept, **about, "method": row.get("method", method), "value": row[column], "n": row[column].n}
-                )
+        for column, value in ((c, row[c]) for c in estimates if isinstance(row[c], Interval)):
+            method, n = re.fullmatch(r"(.+?)(?:@(\d+))?", column).groups()
+            about = {k: row[k] for k in keys} | ({"N": int(n)} if n else {})
+            rows.append({**swept, **about, "method": row.get("method", method), "value": value, "n": value.n})
     return pd.DataFrame(rows)
 
 
 def draw(frame: pd.DataFrame, knobs: list[str]) -> Figure | None:
-    """Accuracy against the first knob, one line a method and one panel a pair of models and value of the other knobs.
+    """Accuracy against the first knob, one line a method and one panel a pair of models, value of the other knobs and
+    benchmark.
 
-    None where the table holds no accuracies of a pair, or too many.
+    None where the table holds no accuracies of a pair, too many, or those of a single benchmark once more.
     """
     if not {"explorer", "synthesizer"} <= set(frame) or not {"A2R", "Cons"} <= set(frame.method):
+        return None
+    if "benchmark" in frame and frame.benchmark.nunique() == 1:
         return None
     frame = frame[frame.method.isin(("Pass", "Cons", "A2R"))].copy()
     single = frame.method.eq("Pass") & frame.N.eq(1)
     frame["method"] = frame.method.mask(single, "Pass@1").replace("Pass", "Pass@N")
-    by = [*knobs[1:], "explorer", "synthesizer"]
+    by = [*knobs[1:], *frame.columns.intersection(["benchmark"]), "explorer", "synthesizer"]
     groups = list(frame.groupby(by, sort=False))
     if len(groups) > MOST_PANELS:
         return None
@@ -88,7 +88,7 @@ def draw(frame: pd.DataFrame, knobs: list[str]) -> Figure | None:
         figures.lines(panel, frame.loc[part.index], "at", "value", "method")
         if numbers.isna().any():
             panel.set_xticks(list(places.values()), list(places))
-        others = [f"{k} = {v}" for k, v in zip(knobs[1:], key, strict=False)]
+        others = [f"{k} = {v}" for k, v in zip(by[:-2], key[:-2], strict=True)]
         panel.set(xlabel=knobs[0], title=", ".join([figures.paired(*key[-2:]), *others]))
     axes[0].set_ylabel("accuracy")
     a2r = frame[frame.method == "A2R"]

@@ -70,43 +70,36 @@ def sets(problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame, la
     records = []
     for s in moved.itertuples():
         read, problem = by_set[s.problem_id, s.set], by_problem.loc[s.problem_id]
-        records.append(
-            {
-                **{"id": s.problem_id, "set": int(s.set), "question": problem.question, "answer": str(problem.answer)},
-                **{
-                    "explorer": s.explorer,
-                    "synthesizer": s.model,
-                    "state": s.state,
-                    "move": s.move,
-                    "right": int(s.right),
-                },
-                "paths": [sample(path) for path in read.itertuples()],
-                "synthesis": sample(s),
-                "cost": number(1000 * (read.cost.sum() + s.cost)),
-            }
-        )
+        about = {"id": s.problem_id, "set": int(s.set), "question": problem.question, "answer": str(problem.answer)}
+        about |= {
+            "explorer": s.explorer,
+            "synthesizer": s.model,
+            "state": s.state,
+            "move": s.move,
+            "right": int(s.right),
+        }
+        shown = {"paths": [sample(path) for path in read.itertuples()], "synthesis": sample(s)}
+        records.append(about | shown | {"cost": number(1000 * (read.cost.sum() + s.cost))})
     return records
 
 
 def sample(row) -> dict:
     """What the page shows of a sample: thinking apart from what the synthesizer reads, verdict, tokens."""
     said = answer_component(row.text)
-    thinking = row.text.removesuffix(said) if said and row.text.endswith(said) else row.text
-    return {
-        **{"thinking": thinking.strip(), "said": said, "answer": row.answer, "correct": bool(row.correct)},
-        **{"prompt": number(row.prompt_tokens), "written": number(row.completion_tokens), "ended": row.finish_reason},
-    }
+    thinking = row.text.removesuffix(said) if said else row.text
+    shown = {"thinking": thinking.strip(), "said": said, "answer": row.answer, "correct": bool(row.correct)}
+    tokens = {"prompt": number(row.prompt_tokens), "written": number(row.completion_tokens)}
+    return shown | tokens | {"ended": row.finish_reason}
 
 
 def number(value: float) -> float | None:
     """A number for JSON, None where there is none."""
-    return None if pd.isna(value) else round(float(value), 6)
+    return None if pd.isna(value) else round(float(value), 4)
 
 
 def page(records: list[dict], title: str) -> str:
     """The page; its records are compressed, and read by the browser."""
     packed = base64.b64encode(gzip.compress(json.dumps(records).encode(), mtime=0)).decode()
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    template = environment.from_string((HERE / "view.html.j2").read_text())
+    template = jinja2.Template((HERE / "view.html.j2").read_text(), undefined=jinja2.StrictUndefined)
     css = (HERE / "page.css").read_text()
     return template.render(title=html.escape(title), css=css, data=packed, moves=MOVES)

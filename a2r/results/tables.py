@@ -146,7 +146,7 @@ def save(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     if before == text or not alike(*(pd.read_csv(io.StringIO(csv), dtype=str) for csv in (before, text))):
         paths[0].write_text(text, encoding="utf-8")
         latex = shown(table).rename(columns=lambda c: c.replace("_", " "))
-        paths[1].write_text(latex.to_latex(index=False, escape=True), encoding="utf-8")
+        paths[1].write_text(latex.to_latex(index=False, escape=True).translate(str.maketrans(SIGNS)), encoding="utf-8")
     return paths
 
 
