@@ -228,7 +228,7 @@ def agreement(answers: Answers) -> float:
 LOGPROBS = ("mean", "tail", "lowest", "likelihood")
 JUDGED = {
     "chosen": "GenSelect",
-    "consistent": "Universal self-consistency",
+    "consistent": "USC",  # universal self-consistency
     "verified": "Best by verified",
     "knockout": "Knockout",
     "swiss": "Swiss",

@@ -33,7 +33,7 @@ def test_every_family_is_there_and_a_second_run_samples_nothing(lab, problems, p
     assert set(played.outcomes.family) == set(ways.FAMILIES)
     assert {"Cons@1", "Cons@16", "Adaptive@16", "Early stop@16", "Gate@4", "Route@4", "A2R@4", "A2R@4 by b"} <= names
     assert {"RSA@8", "RSA@8, round 1", "PaCoRe@8", "Debate@4", "Mixture-of-Agents@4", "Refinement@1"} <= names
-    assert {"GenSelect@4", "GenSelect@4 by b", "Universal self-consistency@4", "Swiss@4 by b"} <= names
+    assert {"GenSelect@4", "GenSelect@4 by b", "USC@4", "Swiss@4 by b"} <= names
     assert {"Vote by likelihood@4 by b", "Knockout@4"} <= names
     assert played.outcomes.groupby("method").problem_id.nunique().eq(3).all()
     engine = use(Scripted(knowing))

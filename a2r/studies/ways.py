@@ -77,12 +77,7 @@ class Played(NamedTuple):
 
 
 def run(
-    lab: Profile,
-    problems: pd.DataFrame,
-    who: Roles,
-    prices: pd.DataFrame,
-    methods: str | None = None,
-    **given: int | None,
+    lab: Profile, problems: pd.DataFrame, who: Roles, prices: pd.DataFrame, methods: str | None = None, **given
 ) -> Played:
     """Every way of this profile: those whose prompts its models know (`forms`). Reads or samples what they need.
 
@@ -160,8 +155,9 @@ def free(score: Callable, lab: Profile, who: Roles, texts: dict, told: dict) -> 
 
 def family_of(method: Method) -> str:
     """The family of a free method, by what it needs."""
-    needs = "choosing" if {*method.needs} & {*JUDGED} else "confidence"
-    return needs if method.needs else "synthesis" if method.asks else "vote"
+    if {*method.needs} & {*JUDGED}:
+        return "choosing"
+    return "confidence" if method.needs else "synthesis" if method.asks else "vote"
 
 
 def schedule_rows(
@@ -355,12 +351,13 @@ def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figu
     tops = [*methods.groupby("family").y.idxmax(), *best.index, *votes.index[-1:]]
     shown = methods[methods.index.isin(tops) | methods.method.str.startswith("A2R@")]
     ends = [(row.x, row.y, row.method, FAMILIES[row.family]) for row in shown.itertuples()]
-    top = ceiling.method.replace("Oracle", "Pass")
-    label_ends(axes, [*ends, (axes.get_xlim()[1], ceiling.correct.estimate, top, FAMILIES["ceiling"])])
+    oracle = ceiling.method.replace("Oracle", "Pass")
+    label_ends(axes, [*ends, (axes.get_xlim()[1], ceiling.correct.estimate, oracle, FAMILIES["ceiling"])])
     figure.legend(loc="outside upper center", ncols=3 if narrow() else 6)
     top = methods.loc[methods.y.idxmax()]
     says = f"{len(best)} of {len(methods)} ways are on the front of accuracy against {against}"
-    return captioned(figure, f"{says}; the best is {top.method} with {said(top.correct)}", counted(table.correct))
+    n = f"{counted(table.correct)}, {methods.sets.min()} to {methods.sets.max()} disjoint sets of each"
+    return captioned(figure, f"{says}; the best is {top.method} with {said(top.correct)}", n)
 
 
 def draw_rounds(table: pd.DataFrame) -> Figure:
