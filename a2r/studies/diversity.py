@@ -268,6 +268,6 @@ def draw(means: pd.DataFrame, synthesizer: str) -> Figure:
     most = own.loc[own["effective answers"].map(lambda v: v.estimate).idxmax()]
     says = (
         f"Most different answers: {most.explorer} at T = {most.temperature:g}, {said(most['effective answers'])} "
-        f"effective ones in a set. All sets at the right are read by {synthesizer}, also those of larger models"
+        f"effective ones in a set; all sets at the right are read by {synthesizer}, also those of larger models"
     )
     return captioned(figure, says, counted(own["effective answers"]))
