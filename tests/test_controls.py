@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from fakes import FakeEngine, write_profile
 
-from a2r import UserError, load_profile, read_prices
+from a2r import UserError, load_profile, read_prices, references
 from a2r.answers import answer_component
 from a2r.outcomes import matched_votes
 from a2r.pipeline import cut_sets
@@ -24,7 +24,7 @@ def lab(tmp_path):
 def test_the_controls_of_a_pair_are_outcomes(lab, problems, use):
     use()
     pool = controls.pool(lab, "a", problems)
-    kinds = controls.contexts(lab, "b", problems, pool)
+    kinds = references.read(lab, "b", problems, pool)
     moves = controls.transitions(pool, kinds["references"], problems, lab.n_paths, lab.n_sets)
     table = controls.outcomes(lab, problems, pool, kinds, moves, read_prices(lab.prices))
     assert (table.synthesizer == "b").all() and (table.explorer == "a").all()
@@ -39,12 +39,12 @@ def test_every_context_is_what_its_name_says(lab, problems, use):
     pool = controls.pool(lab, "a", problems)
     paths = next(s for _, s in cut_sets(pool, 4, 2).groupby(["problem_id", "set"]))
     components = [answer_component(text) for text in paths.text]
-    assert controls.none(paths) == []
-    assert controls.repeated(paths) == components[:1] * 4
-    assert sorted(controls.shuffled(paths)) == sorted(components) and controls.shuffled(paths) != components
-    assert controls.finals(paths) == [f"\\boxed{{{a}}}" for a in paths.answer]
-    assert all("sample" in trace and "think>" not in trace for trace in controls.traces(paths))
-    foreign = controls.foreign(pool, 4, 2)(paths)
+    assert references.none(paths) == []
+    assert references.repeated(paths) == components[:1] * 4
+    assert sorted(references.shuffled(paths)) == sorted(components) and references.shuffled(paths) != components
+    assert references.finals(paths) == [f"\\boxed{{{a}}}" for a in paths.answer]
+    assert all("sample" in trace and "think>" not in trace for trace in references.traces(paths))
+    foreign = references.foreign(pool, 4, 2)(paths)
     assert len(foreign) == 4 and not set(foreign) & set(components)
 
 
@@ -75,7 +75,7 @@ def test_alone_gets_as_many_tests_as_a2r_made(lab, problems, use):
     use(Allowed())
     pool = controls.pool(lab, "a", dialled)
     engine = use(Allowed())
-    kinds = controls.contexts(lab, "b", dialled, pool)
+    kinds = references.read(lab, "b", dialled, pool)
     assert made_tests(kinds["references"].text[0]) == 3 and "tests" in kinds
     mine = {r.key: r.messages[0]["content"] for r in engine.requests}
     assert all("You may test 3." in mine[sha] and "Reference 1" not in mine[sha] for sha in kinds["tests"].prompt_sha)
@@ -85,7 +85,7 @@ def test_alone_gets_as_many_tests_as_a2r_made(lab, problems, use):
     paid = table.groupby("method").cost.mean()
     assert paid["Alone, as many tests"] < paid["A2R@4"] / 3, "no path is paid for"
     use()
-    assert "tests" not in controls.contexts(lab, "b", problems, controls.pool(lab, "a", problems))
+    assert "tests" not in references.read(lab, "b", problems, controls.pool(lab, "a", problems))
 
 
 def test_errors_of_checking_by_hand(lab):
@@ -113,10 +113,10 @@ def test_errors_of_checking_by_hand(lab):
 
 
 def test_which_contexts_a_pair_gets():
-    assert controls.kinds("a", "a") == tuple(controls.CONTEXTS) and controls.kinds("a", "b") == controls.CLAIMED
-    assert controls.kinds("a", "b", ["traces", "none"]) == ("references", "none", "traces")
+    assert references.kinds("a", "a") == tuple(references.CONTEXTS) and references.kinds("a", "b") == references.CLAIMED
+    assert references.kinds("a", "b", ["traces", "none"]) == ("references", "none", "traces")
     with pytest.raises(UserError, match=r"no reference context 'trace'; choose references, none"):
-        controls.kinds("a", "a", ["trace"])
+        references.kinds("a", "a", ["trace"])
 
 
 def test_pairs_have_what_rl_made_on_its_base_s_paths(lab):

@@ -20,17 +20,17 @@ from matplotlib.figure import Figure
 from scipy.stats import t
 
 from a2r.profiles import ROOT, Profile, available, load_profile
+from a2r.references import ALONE
 from a2r.results import stats
 from a2r.results.figures import DARK, MUTED, bars, captioned, narrow, panels, points, said, sideways, small
 from a2r.results.stats import DIFFERENCE, KEYS, TOLERANCE, Interval
-from a2r.studies import controls
 
 MARGIN = 0.02  # d, in accuracy
 LEVEL = 0.05
 NEAR = 1.5  # costs whose ratio is beyond this are not called equal
 SUPPORTED, CONTRADICTED, UNRESOLVED, NOT_RUN = "supported", "contradicted", "not resolved", "not run"
 EQUIVALENT = f"equivalent within {100 * MARGIN:g} points"
-SAME_TESTS = controls.ALONE["tests"]
+SAME_TESTS = ALONE["tests"]
 
 
 class Evidence(NamedTuple):
