@@ -26,16 +26,12 @@ def read_prices(path: str | Path) -> pd.DataFrame:
     prices = pd.read_csv(path, comment="#")
     if missing := [c for c in COLUMNS if c not in prices]:
         raise UserError(f"the price table {path} has no column '{missing[0]}'; it needs {', '.join(COLUMNS)}.")
-    if prices.model.duplicated().any():
-        raise UserError(
-            f"the price table {path} prices {prices.model[prices.model.duplicated()].iloc[0]} twice; keep one row."
-        )
+    for model in prices.model[prices.model.duplicated()]:
+        raise UserError(f"the price table {path} prices {model} twice; keep one row.")
     for column in ("input", "output"):
-        if len(bad := prices[pd.to_numeric(prices[column], errors="coerce").isna()]):
-            raise UserError(
-                f"the price table {path} has no number under '{column}' for {bad.model.iloc[0]}; "
-                "fill it in (0 if it is free)."
-            )
+        for model in prices.model[pd.to_numeric(prices[column], errors="coerce").isna()]:
+            what = f"no number under '{column}' for {model}"
+            raise UserError(f"the price table {path} has {what}; fill it in (0 if it is free).")
     return prices.set_index("model").assign(cached_input=lambda p: p.cached_input.fillna(p.input))
 
 

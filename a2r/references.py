@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from a2r.answers import answer_component, extract
-from a2r.errors import UserError
+from a2r.errors import UserError, nearest
 from a2r.outcomes import grade
 from a2r.pipeline import Ask, Context, ask, cut_sets, derive_seed, synthesize_all
 from a2r.problems import dial_of, made_tests, with_tests
@@ -113,6 +113,7 @@ def kinds(explorer: str, synthesizer: str, wanted: list[str] | None = None) -> t
     UserError for a context that there is not; "references" is always among them.
     """
     if strange := set(wanted or ()) - set(CONTEXTS):
-        raise UserError(f"there is no reference context '{min(strange)}'; choose {', '.join(CONTEXTS)}.")
+        near = nearest(min(strange), CONTEXTS)
+        raise UserError(f"there is no reference context '{min(strange)}'{near}; choose {', '.join(CONTEXTS)}.")
     chosen = wanted or (CONTEXTS if explorer == synthesizer else CLAIMED)
     return tuple(kind for kind in CONTEXTS if kind in chosen or kind == "references")

@@ -116,6 +116,13 @@ def test_a_model_that_the_hub_does_not_give_is_refused_before_a_kernel_starts(tm
     assert not runner.RUNS.exists()
 
 
+def test_a_reference_context_that_there_is_not_is_refused_before_anything_is_sampled(tmp_path, use):
+    engine = use()
+    with pytest.raises(UserError, match=r"there is no reference context 'foregn' \(did you mean 'foreign'\?\); choose"):
+        runner.ready("controls", str(write_profile(tmp_path)), {"contexts": "none,foregn"})
+    assert not engine.asked
+
+
 def test_an_unknown_parameter_names_the_valid_ones(notebook):
     with pytest.raises(UserError) as refused:
         check_parameters(notebook, {"n_path": "4"})

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args, get_origin
 
+from a2r import references
 from a2r.errors import StudyFailed, UserError, nearest
 from a2r.prices import read_prices
 from a2r.problems import load_problems
@@ -161,6 +162,7 @@ def ready(study: str, profile: str = "nano", parameters: dict | None = None) -> 
 
     notebook, values, _ = planned(study, profile, parameters)
     lab = load_profile(values["profile"], notebook.stem[3:])
+    references.kinds("", "", values.get("contexts"))  # refuses one that there is not
     load_problems(lab)
     read_prices(values.get("prices") or lab.prices)
     if lab.engine in ("auto", "transformers", "vllm"):
