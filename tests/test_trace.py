@@ -30,7 +30,6 @@ def ran(tmp_path_factory):
         patch.setattr(runner, "NOTEBOOKS", folder / "notebooks")
         patch.setattr(runner, "RUNS", folder / "executed")
         patch.setattr("a2r.pipeline.open_engine", lambda *_, **__: FakeEngine())
-        patch.setattr("a2r.lab.checks.weights", lambda model: model.location)  # as if the hub had it
         (folder / "notebooks").mkdir()
         write_notebook(folder / "notebooks", "01_small", *CELLS, parameters='profile = "nano"')
         profile = str(write_profile(folder))

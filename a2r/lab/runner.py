@@ -13,7 +13,7 @@ from typing import get_args, get_origin
 from a2r import references
 from a2r.errors import StudyFailed, UserError, nearest
 from a2r.prices import read_prices
-from a2r.problems import load_problems
+from a2r.problems import load_problems, online
 from a2r.profiles import KNOBS, ROOT, load_profile
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -145,9 +145,9 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
         raise UserError(f"parameter '{counts[0]}' of {notebook.stem} is {values[counts[0]]}; it has to be at least 1.")
     if odd := [pair for pair in values.get("pairs") or () if pair.count(">") != 1]:
         raise UserError(f"'{odd[0]}' is no pair of models; give it as explorer>synthesizer.")
-    named = [values.get(role) or () for role in ("models", "explorers", "synthesizers", "pairs")]
-    named += [[values[role]] for role in ("explorer", "synthesizer", "large") if values.get(role)]
-    for model in [model for names in named for name in names for model in name.split(">")]:
+    given = [values.get(role) or () for role in ("models", "explorers", "synthesizers", "pairs")]
+    given += [[values[role]] for role in ("explorer", "synthesizer", "large") if values.get(role)]
+    for model in [model for names in given for name in names for model in name.split(">")]:
         lab.model(model)
     size = os.environ.get("A2R_FIGURES", "text")  # of figures (`results.figures.SIZES`); another one is another run
     knobs = {k: v for k, v in sorted(values.items()) if k != "profile"} | ({"figures": size} if size != "text" else {})
@@ -157,17 +157,20 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
 
 
 def ready(study: str, profile: str = "nano", parameters: dict | None = None) -> None:
-    """Nothing where the problems, prices and models of a run can be had; else UserError, as in `planned`."""
-    from a2r.lab import checks
+    """Nothing where the problems, prices and models' folders of a run are there; else UserError, as in `planned`.
 
+    A model on the hub is not asked for: all samples that are wanted of it may be in the store.
+    """
     notebook, values, _ = planned(study, profile, parameters)
     lab = load_profile(values["profile"], notebook.stem[3:])
     references.kinds("", "", values.get("contexts"))  # refuses one that there is not
     load_problems(lab)
     read_prices(values.get("prices") or lab.prices)
     if lab.engine in ("auto", "transformers", "vllm"):
-        for model in map(lab.model, dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric))):
-            _ = model.folder or checks.weights(model)
+        for model in map(lab.model, (*lab.explorers, *lab.synthesizers, *lab.symmetric)):
+            _ = model.location  # refuses a folder that is not there
+            if model.folder is None and not model.imported:
+                online()  # if the hub is not, its clients are told, who would try for minutes in the notebook
 
 
 def stale(study: str, profile: str = "nano", parameters: dict | None = None) -> str | None:
