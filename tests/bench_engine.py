@@ -1,12 +1,11 @@
 """Tokens per second of an engine beside the bare library that it stands on, on the same requests.
 
-    python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5                   # transformers beside
-    model.generate python tests/bench_engine.py --model PATH --problems 200 --n 4 --repeats 5 --engine vllm     # our
-    server beside LLM.generate
+    python tests/bench_engine.py --model PATH --llm             # beside model.generate and vLLM's LLM in this process
+    python tests/bench_engine.py --model PATH --engine vllm --llm      # our server beside LLM
 
 `model.generate` gets what a careful user gives it: prompts sorted by length, left-padded batches, n
-sequences per prompt, and the fastest of several batch sizes. The two alternate in time, so that a busy
-machine slows both; the ratio is taken pair by pair and its median reported. Both include encoding and decoding.
+sequences per prompt, and the fastest of several batch sizes. The ways alternate in time, so that a busy
+machine slows all; the ratio is taken pair by pair and its median reported. All include encoding and decoding.
 Through the server client and server share the cores; vLLM's own LLM has neither HTTP nor a client.
 """
 
@@ -14,6 +13,8 @@ import argparse
 import random
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -101,36 +102,22 @@ def run_llm(llm, requests: list[Request]) -> tuple[int, float]:
     return sum(len(c.token_ids) for o in outputs for c in o.outputs), time.perf_counter() - start
 
 
-def compare(role: str, ours, theirs, name: str, repeats: int) -> None:
-    """Run two ways in turn, `repeats` times, and print speeds and the ratio of each pair."""
-    speeds: tuple[list[float], list[float]] = ([], [])
+def compare(role: str, ways: dict[str, Callable[[], tuple[int, float]]], repeats: int) -> None:
+    """Run all ways in turn, `repeats` times, and print their speeds and the first one's ratio to each of the others."""
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
-        for speed, (tokens, seconds) in zip(speeds, (ours(), theirs()), strict=True):
-            speed.append(tokens / seconds)
-    ratios = [a / b for a, b in zip(*speeds, strict=True)]
-    fast, slow = map(statistics.median, speeds)
-    print(f"{role}: engine {fast:.0f} tokens/s, {name} {slow:.0f} tokens/s")
-    print(
-        f"{role}: median ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, "
-        f"n={len(ratios)})"
-    )
-
-
-def beside_llm(args: argparse.Namespace, roles: tuple[str, ...], sampling: Sampling) -> None:
-    from vllm import LLM
-
-    server = {"max_model_len": 4096, "max_num_batched_tokens": 32768}
-    engine = open_engine("vllm", args.model, options={"server": server, "concurrency": args.concurrency})
-    llm = LLM(args.model, dtype="float32", enable_prefix_caching=True, enable_chunked_prefill=False, **server)
-    print(f"{args.model}: {engine.version}, concurrency {args.concurrency}")
-    for role in roles:
-        requests = make_requests(role, args.problems, args.n, sampling)
-        run_engine(engine, requests[:20])
-        run_llm(llm, requests[:20])
-        compare(
-            role, lambda r=requests: run_engine(engine, r), lambda r=requests: run_llm(llm, r), "LLM.chat", args.repeats
+        for name, way in ways.items():
+            tokens, seconds = way()
+            speeds[name].append(tokens / seconds)
+    ours, *others = speeds
+    print(f"{role}: " + ", ".join(f"{name} {statistics.median(s):.0f}" for name, s in speeds.items()) + " tokens/s")
+    for name in others:
+        ratios = [a / b for a, b in zip(speeds[ours], speeds[name], strict=True)]
+        print(
+            f"{role}: median ratio to {name} {statistics.median(ratios):.2f} (from {min(ratios):.2f} to "
+            f"{max(ratios):.2f}, n={len(ratios)})",
+            flush=True,
         )
-    engine.close()
 
 
 def main() -> None:
@@ -151,37 +138,39 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
+    parser.add_argument("--llm", action="store_true", help="vLLM's LLM in this process, too")
     parser.add_argument("--concurrency", type=int, default=64)
     args = parser.parse_args()
     sampling = Sampling(args.temperature, args.top_p, args.top_k, args.max_tokens)
-    roles = ("explorer", "synthesizer") if args.role == "both" else (args.role,)
+    server = {"max_model_len": 4096, "max_num_batched_tokens": 32768}
     if args.engine == "vllm":
-        return beside_llm(args, roles, sampling)
-    engine = TransformersEngine(args.model, dtype=args.dtype, device=args.device, threads=args.threads)
-    # Its own copy of the model, because the engine puts its attention function into the one that it loads.
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=args.dtype).to(engine.device).eval()
-    size = sum(p.numel() for p in model.parameters()) / 1e6
-    print(f"{args.model}: {size:.2f}M parameters, {engine.version}, {engine.device}, {torch.get_num_threads()} threads")
-    for role in roles:
+        engine = open_engine("vllm", args.model, options={"server": server, "concurrency": args.concurrency})
+    else:
+        engine = TransformersEngine(args.model, dtype=args.dtype, device=args.device, threads=args.threads)
+        # Its own copy of the model, because the engine puts its attention function into the one that it loads.
+        model = AutoModelForCausalLM.from_pretrained(args.model, dtype=args.dtype).to(engine.device).eval()
+    if args.llm:
+        from vllm import LLM
+
+        llm = LLM(args.model, dtype=args.dtype, enable_prefix_caching=True, enable_chunked_prefill=False, **server)
+    print(f"{args.model}: {engine.version}, {torch.get_num_threads()} threads")
+    for role in ("explorer", "synthesizer") if args.role == "both" else (args.role,):
         requests = make_requests(role, args.problems, args.n, sampling)
+        ways = {"engine": partial(run_engine, engine, requests)}
         run_engine(engine, requests[:20])
-        speeds = {}
-        for rows in args.rows:
-            tokens, seconds = run_generate(engine, model, requests, rows)
-            speeds[rows] = tokens / seconds
-        best = max(speeds, key=speeds.get)
-        print(
-            f"{role}: model.generate by batch size: "
-            + ", ".join(f"{rows}: {speed:.0f}" for rows, speed in speeds.items())
-            + " tokens/s"
-        )
-        compare(
-            role,
-            lambda r=requests: run_engine(engine, r),
-            lambda r=requests, b=best: run_generate(engine, model, r, b),
-            f"model.generate in batches of {best}",
-            args.repeats,
-        )
+        if args.engine == "transformers":
+            speeds = {}
+            for rows in args.rows:
+                tokens, seconds = run_generate(engine, model, requests, rows)
+                speeds[rows] = tokens / seconds
+            print(f"{role}: model.generate by batch size:", {k: round(v) for k, v in speeds.items()}, "tokens/s")
+            best = max(speeds, key=speeds.get)
+            ways[f"model.generate in batches of {best}"] = partial(run_generate, engine, model, requests, best)
+        if args.llm:
+            run_llm(llm, requests[:20])
+            ways["LLM.chat"] = partial(run_llm, llm, requests)
+        compare(role, ways, args.repeats)
+    engine.close()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 promises."""
 
 import json
+import multiprocessing
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +24,7 @@ from transformers import (
 
 from a2r.engines import EngineError, Generation, Request, Sampling, log_probs
 from a2r.engines import local as engine_module
-from a2r.engines.local import Batch, SlotCache, TransformersEngine, choose, uniform_numbers
+from a2r.engines.local import Batch, Slots, TransformersEngine, choose, uniform_numbers
 from a2r.training.nano.tokenizer import build
 
 TEXT = "If a train of 12 wagons leaves with 7 and three more join, how many are there at the end? "
@@ -225,20 +226,20 @@ def test_a_prompt_is_computed_once_for_its_samples(engine, monkeypatch):
 def test_memory_is_bounded_by_the_budget_not_by_the_requests(folder, monkeypatch):
     engine = TransformersEngine(folder, token_budget=1000, threads=1)
     sizes, rows = [], []
-    resize, step = SlotCache.resize, Batch.step
+    resize, step = Slots.resize, Batch.step
 
-    def noted_resize(self, slots, columns):
-        resize(self, slots, columns)
-        sizes.append(slots * columns)
-        assert all(m.numel() <= 1000 * 32 for layer in self.layers for m in layer.memory)
+    def noted_resize(self, size, columns):
+        resize(self, size, columns)
+        sizes.append(size * columns)
+        assert all(m.numel() <= 1000 * 32 for layer in self.layers for m in layer)
 
     def noted_step(self):
         done = step(self)
         rows.append(self.cache.rows)
-        assert self.cache.rows * self.reach <= 1000 and self.cache.width <= self.cache.columns
+        assert self.cache.rows * self.reach <= 1000 and self.width <= self.cache.columns + 1
         return done
 
-    monkeypatch.setattr(SlotCache, "resize", noted_resize)
+    monkeypatch.setattr(Slots, "resize", noted_resize)
     monkeypatch.setattr(Batch, "step", noted_step)
     # 40 samples of one prompt do not fit at once and are split.
     requests = [*many(40, Sampling(1.0, max_tokens=30)), ask(60, Sampling(1.0, max_tokens=20), range(40), "split")]
@@ -402,3 +403,22 @@ def test_close_frees_the_model(folder):
     assert engine.name == "transformers" and "torch" in engine.version
     engine.close()
     assert engine.model is None
+
+
+def test_processes_give_the_samples_of_one(folder, monkeypatch):
+    """Each with a part of the memory; what is left of a generation that is given up is ended."""
+    monkeypatch.setattr(engine_module, "ROWS_OF_A_PROCESS", 5)
+    engine = TransformersEngine(folder, token_budget=3000, threads=1)
+    requests = many(9, Sampling(1.0, max_tokens=40), n=3)
+    alone = by_sample(engine.generate(requests))
+    engine.processes = 2
+    shared = by_sample(engine.generate(requests))
+    assert not multiprocessing.active_children()
+    assert [(k, g.text, g.logprobs) for k, g in sorted(alone.items())] == [
+        (k, g.text, pytest.approx(g.logprobs, abs=1e-5)) for k, g in sorted(shared.items())
+    ]
+    stream = engine.generate(requests)
+    next(stream)
+    assert len(multiprocessing.active_children()) == 2
+    del stream
+    assert not multiprocessing.active_children() and engine.token_budget == 3000

@@ -5,11 +5,12 @@ fills it from the left: when a row finishes, the last row moves into its slot, a
 slots at the end, so nothing is shifted, concatenated or computed for rows that are done. A prompt is
 computed once and copied into the slots of all its samples.
 
-Simplified against a server such as vLLM: a slot is as long as the longest row may become, and each row
+Simplified against a server such as vLLM: all slots are as long as the longest row needs, and each row
 pays for attention over the width of the longest row there is.
 """
 
 import gc
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,17 +19,23 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors import SafetensorError
+from torch.nn.functional import rms_norm
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.cache_utils import Cache
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.utils import logging
 
 from a2r.engines import EngineError, Generation, Request, log_probs
 from a2r.engines.drawing import choose, uniform_numbers
-from a2r.engines.slots import SlotCache
+from a2r.engines.slots import Slots
 
 MAX_ROWS = 512  # 256 and 512 are equally fast on a CPU; more would only take memory (rows × vocabulary for the logits)
 MEMORY = 2**30  # bytes of keys and values that a CPU engine takes by default
-PREFILL_TOKENS = 8192  # prompt tokens computed at once, bounds the activations
+ROOM = 128  # columns that slots have at least beyond what is needed at once
+SMALL = 2**25  # bytes of weights up to which processes of one thread beat one of several threads
+ROWS_OF_A_PROCESS = 32  # at least, or it is not worth starting
+PREFILL_TOKENS = 2048  # prompt tokens computed at once, bounds the activations
 SCORED_AT_ONCE = 1024  # tokens whose logits are held, times the vocabulary
 REFILL = 0.75  # new rows join when no more than this share of the rows that fit is left
 
@@ -90,6 +97,9 @@ class TransformersEngine:
             ) from error
         if self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation("slots")
+        if self.device.type == "cpu" and dtype == "float32":  # one operation instead of six
+            for norm in (m for m in self.model.modules() if isinstance(m, Qwen3RMSNorm)):
+                norm.forward = lambda x, n=norm: rms_norm(x, n.weight.shape, n.weight, n.variance_epsilon)
         config = self.model.config.get_text_config(decoder=True)
         self.context = config.max_position_embeddings
         eos = self.model.generation_config.eos_token_id
@@ -105,19 +115,27 @@ class TransformersEngine:
         self.probe = self.prefill([[0]])  # shows what a token's keys and values look like
         if token_budget is None:
             memory = 0.7 * torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else MEMORY
-            token_budget = int(
-                memory / sum(t.nbytes for layer in self.probe.layers for t in (layer.keys, layer.values))
-            )
+            token_budget = int(memory / sum(t.nbytes for x in self.probe.layers for t in (x.keys, x.values)))
         self.token_budget = token_budget
+        small = self.device.type == "cpu" and sum(p.nbytes for p in self.model.parameters()) <= SMALL
+        self.processes = torch.get_num_threads() if small and sys.platform == "linux" else 1
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """Yield one Generation per wanted sample as it finishes, those of the longest prompts first."""
+        """Yield one Generation per wanted sample as it finishes, those of the longest prompts first.
+
+        Operations of a small model are too short for several threads, so its requests are dealt to forked processes.
+        """
+        requests = list(requests)
+        processes = min(self.processes, sum(len(r.indices) for r in requests) // ROWS_OF_A_PROCESS)
+        if processes < 2:
+            return self._generate(requests)
+        settings = {"in_order": False, "prefetch_factor": MAX_ROWS, "multiprocessing_context": "fork"}
+        return iter(DataLoader(Shares(self, requests), None, num_workers=processes, **settings))
+
+    def _generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         for row, reason in self.finished(requests):
-            yield (
-                self._too_long(row.request, row.index, len(row.prompt))
-                if reason == "error"
-                else self._finish(row, reason)
-            )
+            too_long = reason == "error"
+            yield self._too_long(row.request, row.index, len(row.prompt)) if too_long else self._finish(row, reason)
 
     def finished(self, requests: Iterable[Request]) -> Iterator[tuple[Row, str]]:
         """`generate` in tokens: the finished rows with their finish reason ("error": the prompt alone fills the
@@ -223,24 +241,27 @@ class TransformersEngine:
         written = row.tokens[:-1] if reason == "stop" else row.tokens
         text = self.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         seconds, sure = time.perf_counter() - row.started, log_probs(row.logprobs)
-        return Generation(
-            row.request.key,
-            row.index,
-            text,
-            reason,
-            len(row.prompt),
-            row.cached,
-            len(row.tokens),
-            seconds,
-            logprobs=sure,
-        )
+        counts = len(row.prompt), row.cached, len(row.tokens)
+        return Generation(row.request.key, row.index, text, reason, *counts, seconds, logprobs=sure)
+
+
+class Shares(IterableDataset):
+    """The samples of `requests`; each worker of a DataLoader generates its share of them on its copy of `engine`."""
+
+    def __init__(self, engine: TransformersEngine, requests: list[Request]):
+        self.engine, self.requests = engine, requests
+
+    def __iter__(self) -> Iterator[Generation]:
+        worker = get_worker_info()
+        self.engine.token_budget //= worker.num_workers
+        return self.engine._generate(self.requests[worker.id :: worker.num_workers])
 
 
 class Batch:
     """The rows being generated, and their slots. A row's newest token has been chosen but is not in its slot yet."""
 
     def __init__(self, engine: TransformersEngine):
-        self.engine, self.cache = engine, SlotCache(engine.probe)
+        self.engine, self.cache = engine, Slots(engine.probe)
         self.rows: list[Row] = []
         self.joining: list[Row] = []  # have a place in the budget, but no slot yet
         self.reach = self.width = 0  # of the longest row: what it may become, and what it is, tokens
@@ -267,9 +288,7 @@ class Batch:
     def join(self) -> None:
         """Compute the prompts of the joining rows, each once, and copy them into the rows' slots."""
         engine, cache, new, started = self.engine, self.cache, self.joining, time.perf_counter()
-        total = len(self.rows) + len(new)
-        if total > cache.slots or self.reach > cache.columns:
-            cache.resize(total, self.reach)
+        self._make_room(len(self.rows) + len(new), max(self.width, *(len(row.prompt) for row in new)))
         prompts: list[list[int]] = []
         source: list[int] = []  # of each row, the place of its prompt
         for row in new:
@@ -311,17 +330,18 @@ class Batch:
             return []
         engine, state = self.engine, self.state
         lengths = state["lengths"]
-        self.cache.aim(lengths, self.width)
+        self._make_room(len(self.rows), self.width)
         logits = engine.model(
             input_ids=state["last"][:, None],
             attention_mask=self._mask(lengths),
             position_ids=lengths[:, None],
-            past_key_values=self.cache,
+            past_key_values=self.cache.aimed(lengths, self.width),
             use_cache=True,
         ).logits[:, -1]
+        sure = logits.float().log_softmax(-1)
         uniforms = torch.tensor([next(row.uniforms) for row in self.rows], device=engine.device)
-        state["last"] = choose(logits, uniforms, state["temperature"], state["top_k"], state["top_p"])
-        sure = logits.gather(-1, state["last"][:, None])[:, 0].float() - logits.float().logsumexp(-1)
+        state["last"] = choose(sure, uniforms, state["temperature"], state["top_k"], state["top_p"])
+        sure = sure.gather(-1, state["last"][:, None])[:, 0]
         state["lengths"] = lengths + 1
         self.width += 1
         finished = {}
@@ -357,7 +377,7 @@ class Batch:
         movers = [slot for slot in range(live, len(self.rows)) if slot not in gone]
         if holes:
             source, target = (torch.tensor(slots, device=self.engine.device) for slots in (movers, holes))
-            self.cache.move(source, target)
+            self.cache.move(source, target, self.width)
             for column in self.state.values():
                 column[target] = column[source]
             for a, b in zip(movers, holes, strict=True):
@@ -365,6 +385,12 @@ class Batch:
         del self.rows[live:]
         self.state = {name: column[:live] for name, column in self.state.items()}
         self._measure()
+
+    def _make_room(self, rows: int, width: int) -> None:
+        """Slots for `rows` rows of `width` tokens; on a CPU they grow as needed: memory is slow when first touched."""
+        if rows > self.cache.size or width > self.cache.columns:
+            room = max(ROOM, width // 2) if self.engine.device.type == "cpu" else self.reach
+            self.cache.resize(rows, min(self.reach, width + room))
 
     def _measure(self) -> None:
         self.cache.rows = len(self.rows)
