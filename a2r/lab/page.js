@@ -38,3 +38,4 @@ const seen = new IntersectionObserver((entries) => entries.filter((e) => e.isInt
   links.get(e.target.id)?.classList.add("here");
 }), {rootMargin: "0px 0px -80% 0px"});
 document.querySelectorAll("header[id], section[id], h3[id]").forEach((part) => seen.observe(part));
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));

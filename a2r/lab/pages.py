@@ -6,7 +6,6 @@ no number is typed. `write` renders all; a test fails where a page differs from 
 
 import json
 import re
-from functools import partial
 from math import isnan
 from pathlib import Path
 
@@ -125,9 +124,8 @@ def beside(name: str, column: str, *keys: str, **where) -> str:
     found = {}
     for profile in (p for p in families() if exists(name, p)):
         frame = table(name, profile, **where).set_index(list(keys))
-        found[seed(profile)] = frame[column_of(frame, column)].map(
-            partial(in_units, points=bool(DIFFERENCE.search(column)))
-        )
+        points = DIFFERENCE.search(column) is not None
+        found[seed(profile)] = frame[column_of(frame, column)].map(lambda v, points=points: in_units(v, points))
     return markdown(pd.DataFrame(found).reindex(found[seed(FAMILY)].index).fillna("–").reset_index())
 
 
@@ -136,19 +134,18 @@ def scorecard() -> str:
     study."""
     from a2r.studies.claims import CLAIMS
 
-    found = {
-        p: table("claims_scorecard", p).set_index(["id", "claim"]) for p in families() if exists("claims_scorecard", p)
-    }
-    over = table("claims_seeds").set_index(["id", "claim"])["over seeds"] if len(found) > 1 else None
+    ran, key = [p for p in families() if exists("claims_scorecard", p)], ["id", "claim"]
+    found = {profile: table("claims_scorecard", profile).set_index(key) for profile in ran}
+    over = table("claims_seeds").set_index(key)["over seeds"] if len(ran) > 1 else None
     rows = []
     for claim in CLAIMS:
-        cells, key = {}, (claim.id, claim.claim)
+        cells, about = {}, (claim.id, claim.claim)
         for profile, card in found.items():
-            value, verdict = card.loc[key, "value"], card.loc[key, "verdict"]
+            value, verdict = card.loc[about, ["value", "verdict"]]
             measured = f"**{verdict}**: {in_units(value, not claim.threshold)}, n = {value.n}"
             cells[seed(profile)] = verdict if isnan(value.estimate) else measured
         if over is not None:
-            cells["mean over seeds"] = in_units(over[key], not claim.threshold)
+            cells["mean over seeds"] = in_units(over[about], not claim.threshold)
         study = f"[{available()[claim.needs].stem[:2]}]({link_to(claim.needs)})"
         rows.append({"id": claim.id, "claim": claim.claim, **cells, "paper": claim.paper or "–", "study": study})
     return markdown(pd.DataFrame(rows))
@@ -159,10 +156,8 @@ def seed(profile: str) -> str:
     return "seed 0" if profile == FAMILY else profile.replace("-", " ")
 
 
-def in_units(value: Interval | float, points: bool = False) -> str:
-    """An interval or number, or a difference of accuracies in percentage points."""
-    if not isinstance(value, Interval):
-        return f"{value:,}"
+def in_units(value: Interval, points: bool) -> str:
+    """An interval, or one of a difference of accuracies in percentage points."""
     return tables.text(value, "+.1f", 100) if points else tables.text(value)
 
 
@@ -174,7 +169,7 @@ def link_to(study: str) -> str:
 
 
 def studies() -> list[dict]:
-    """Every study: file, link, title (of its first cell), and the minutes that a first run takes."""
+    """Every study: file, link, title (of its first cell), and the minutes that its longest run took."""
     found = []
     for name, path in available().items():
         title = "".join(record(path)["cells"][0]["source"]).partition("\n")[0].lstrip("# ")
@@ -213,4 +208,4 @@ def skill(problems: str) -> float:
 
 
 HELPERS = (families, exists, table, markdown, beside, scorecard, studies, example, caption, record, skill)
-HELPERS = {function.__name__: function for function in HELPERS} | {"profile": load_profile, "text": in_units}
+HELPERS = {function.__name__: function for function in HELPERS} | {"profile": load_profile}
