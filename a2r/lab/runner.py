@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args, get_origin
 
-from a2r import references
 from a2r.errors import StudyFailed, UserError, nearest
 from a2r.prices import read_prices
 from a2r.problems import load_problems, online
@@ -54,7 +53,7 @@ def runnable(profile: str) -> list[str]:
         except UserError as reason:
             print(f"{study}: left out, {reason}", file=sys.stderr)
             chosen.remove(study)
-    return chosen
+    return sorted(chosen, key=lambda study: study == "claims")  # last: they are about what all others made
 
 
 def parameters_of(notebook: Path) -> dict[str, object]:
@@ -163,7 +162,10 @@ def ready(study: str, profile: str = "nano", parameters: dict | None = None) -> 
     """
     notebook, values, _ = planned(study, profile, parameters)
     lab = load_profile(values["profile"], notebook.stem[3:])
-    references.kinds("", "", values.get("contexts"))  # refuses one that there is not
+    if values.get("contexts"):
+        from a2r import references
+
+        references.kinds("", "", values["contexts"])  # refuses one that there is not
     load_problems(lab)
     read_prices(values.get("prices") or lab.prices)
     if lab.engine in ("auto", "transformers", "vllm"):
