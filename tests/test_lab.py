@@ -48,6 +48,12 @@ def test_trainings_from_other_seeds_stand_beside_the_first(tmp_path, monkeypatch
     assert "seed 1" not in (ROOT / "README.md").read_text() or (ROOT / "figures" / "seed-1").exists()
 
 
+def test_who_never_slips_finds_what_may_be_tested_and_guesses_the_rest(tmp_path):
+    path = tmp_path / "problems.jsonl"
+    path.write_text('{"chance": 0.3333}\n{"chance": 0.2}\n{"chance": 0.1}\n')
+    assert pages.skill(path) == pytest.approx((1 + 1 + 0.5) / 3), "4 tests and a guess: 5 of 10 candidates"
+
+
 def test_the_readme_is_short_and_its_links_lead_somewhere():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150

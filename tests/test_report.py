@@ -142,7 +142,7 @@ def test_a_sweep_leaves_a_tidy_table_latex_and_a_figure(tmp_path, monkeypatch, l
             f"Pass@{n}": interval(0.7),
             f"A2R@{n}": interval(n / 8),
         }
-        row = {"explorer": "a", "synthesizer": "a", **accuracy, "gain": interval(0.1), "ratio": "undefined"}
+        row = {"explorer": "a", "synthesizer": "a", **accuracy, "A2R − Cons": interval(0.1), "ratio": "undefined"}
         frame = pd.DataFrame([{**row, "n": 20, "p": 0.5}])
         tables.save(frame, folder, "x_accuracy")
         tables.save(frame.assign(benchmark="b"), folder, "x_by_benchmark")
@@ -153,6 +153,8 @@ def test_a_sweep_leaves_a_tidy_table_latex_and_a_figure(tmp_path, monkeypatch, l
     by_benchmark = {"x_by_benchmark_sweep.csv", "x_by_benchmark_sweep.tex"}  # one benchmark: no second figure
     assert set(written) == {f"x_accuracy_sweep.{kind}" for kind in ("csv", "tex", "png")} | by_benchmark
     assert written["x_accuracy_sweep.csv"].parent.name == "sweep_n_paths=2+4"
+    latex = (tmp_path / "n_paths=2" / "x_accuracy.tex").read_text()
+    assert "A2R $-$ Cons" in latex and "−" not in latex, "LaTeX refuses the sign itself"
     tidy = tables.read(written["x_accuracy_sweep.csv"])
     assert list(tidy) == ["n_paths", "explorer", "synthesizer", "N", "method", "value", "n"]
     a2r = tidy[tidy.method == "A2R"]

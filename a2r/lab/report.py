@@ -149,15 +149,13 @@ class Page:
 
     def sweep(self, folder: Path) -> dict:
         """What a sweep left: its figures and its tidy tables."""
-        name = folder.name.removeprefix("sweep_")
-        body = "".join(
-            self.figure(small_png(path), pages.caption(path.stem, folder) or name, from_root(path.with_suffix("")))
-            for path in sorted(folder.glob("*.png"))
-        ) + "".join(
-            self.frame(tables.read(path), f"{path.stem.removesuffix('_sweep')} by {name}", path)
-            for path in sorted(folder.glob("*_sweep.csv"))
-        )
-        return self.part(f"Sweep: {name}", body)
+        name, shown = folder.name.removeprefix("sweep_"), []
+        for path in sorted(folder.glob("*.png")):
+            caption = pages.caption(path.stem, folder) or name
+            shown.append(self.figure(small_png(path), caption, from_root(path.with_suffix(""))))
+        for path in sorted(folder.glob("*_sweep.csv")):
+            shown.append(self.frame(tables.read(path), f"{path.stem.removesuffix('_sweep')} by {name}", path))
+        return self.part(f"Sweep: {name}", "".join(shown))
 
     def against(self, lab: Profile, other: Profile) -> dict:
         """Two profiles side by side: accuracies with their difference (paired where the problems are the same), and
@@ -186,7 +184,7 @@ class Page:
         if not path.exists():
             return ""
         columns = ["id", "claim", "value", "n", "verdict"]
-        return self.frame(tables.read(path)[columns], "The claims, by rules that were fixed before the data", path)
+        return self.frame(tables.read(path)[columns], "The claims and their verdicts; rules and protocols are below", path)
 
 
 def results_of(lab: Profile) -> Path:
@@ -204,14 +202,8 @@ def facts(lab: Profile, runs: list[Path]) -> list[str]:
     if lab.store_path.exists():
         with Store(lab.store_path, writable=False) as store:
             samples = int(store.contents()["samples"].sum())
-    return [
-        f"{newest:%d %B %Y}",
-        f"models: {', '.join(m.name for m in lab.models)}",
-        f"problems: {benchmarks}",
-        f"N = {lab.n_paths}",
-        f"{samples:,} samples in the store",
-        f"{minutes:.1f} minutes for these runs",
-    ]
+    about = [f"{newest:%d %B %Y}", f"models: {', '.join(m.name for m in lab.models)}", f"problems: {benchmarks}"]
+    return [*about, f"N = {lab.n_paths}", f"{samples:,} samples in the store", f"{minutes:.1f} minutes for these runs"]
 
 
 def provenance(lab: Profile) -> str:
