@@ -141,7 +141,8 @@ def save(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
         else:
             flat[column] = table[column]
     paths = [folder / f"{name}.csv", folder / f"{name}.tex"]
-    text = pd.DataFrame(flat).to_csv(index=False, float_format="%.5g")
+    short = {c: [float(f"{v:.5g}") if isinstance(v, float) else v for v in flat[c]] for c in flat}  # beside words too
+    text = pd.DataFrame(short).to_csv(index=False, float_format="%.5g")
     before = paths[0].read_text(encoding="utf-8") if all(path.exists() for path in paths) else text
     if before == text or not alike(*(pd.read_csv(io.StringIO(csv), dtype=str) for csv in (before, text))):
         paths[0].write_text(text, encoding="utf-8")
