@@ -184,7 +184,7 @@ class Page:
         if not path.exists():
             return ""
         columns = ["id", "claim", "value", "n", "verdict"]
-        return self.frame(tables.read(path)[columns], "The claims and their verdicts; rules and protocols are below", path)
+        return self.frame(tables.read(path)[columns], "The claims and their verdicts; their rules are below", path)
 
 
 def results_of(lab: Profile) -> Path:
