@@ -25,6 +25,7 @@ NO_ANSWERS = {"nan", "inf", "+inf", "-inf", "infinity", "-infinity", "none", "nu
 
 # How many candidates a path may test, as the problems of the embedded family say it.
 DIAL = re.compile(r"\bYou may test (\d+)\.")
+CLAIM = re.compile(r"^It is ([a-l+]+):", re.M)  # in its answer components
 
 
 def dial_of(question: str) -> int | None:
@@ -46,6 +47,13 @@ def with_tests(question: str, tests: int) -> str:
 def made_tests(text: str) -> int:
     """How many candidates an output of the embedded family tested: the lines of its thinking."""
     return sum(bool(line.strip()) for line in text.replace("<think>", "").partition("</think>")[0].splitlines())
+
+
+def allowed_tests(prompt: str) -> int | None:
+    """How many candidates a synthesis of the embedded family may test: those its references claim, and as many more as
+    the question's dial says. `prompt` is the text of all its messages; None where there is no dial."""
+    dial = dial_of(prompt)
+    return None if dial is None else dial + len(set(CLAIM.findall(prompt)))
 
 
 def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFrame:

@@ -72,8 +72,9 @@ def checked() -> pd.DataFrame:
 
 
 def before_after() -> pd.DataFrame:
-    rows = [{"explorer": e, "nano-64": some(0.5), "nano-64-rl": some(0.6), "difference": some(0.1)} for e in MODELS]
-    return pd.DataFrame([*rows, {**rows[0], "explorer": "mean of all"}])
+    values = {"nano-64": some(0.5), "nano-64-rl": some(0.6), "difference": some(0.1)}
+    rows = itertools.product(("A2R@4", "A2R@4 within the dial"), (*MODELS, "mean of all"))
+    return pd.DataFrame([{"method": m, "explorer": e, **values} for m, e in rows])
 
 
 def points() -> pd.DataFrame:

@@ -13,11 +13,11 @@ from a2r.cli import main
 from a2r.errors import UserError
 from a2r.outcomes import grade
 from a2r.pipeline import explore
-from a2r.problems import read
+from a2r.problems import allowed_tests, read
 from a2r.profiles import Benchmark
 from a2r.results import figures
 from a2r.studies import claims, stability
-from a2r.studies.rl import before_after
+from a2r.studies.rl import before_after, with_kept, within_dial
 from a2r.training import rl
 from a2r.training.rl import Recipe
 
@@ -144,8 +144,32 @@ def test_the_reward_is_the_grader_of_the_evaluation_on_a_thousand_outputs(nano):
     gold = problems.set_index("problem_id").answer.loc[graded.problem_id].tolist()
     chats = [[{"role": "assistant", "content": text}] for text in graded.text]
     assert len(graded) == 1000 and 0 < graded.correct.sum() < 1000
-    assert rl.reward(chats, gold) == graded.correct.astype(float).tolist()
-    assert rl.reward(list(graded.text), gold) == rl.reward(chats, gold)
+    assert rl.correct(chats, gold) == graded.correct.astype(float).tolist()
+    assert rl.correct(list(graded.text), gold) == rl.correct(chats, gold)
+
+
+def test_tests_beyond_what_the_problem_allows_are_taken_from_the_reward():
+    prompt = [
+        {
+            "role": "user",
+            "content": "Parcels. You may test 2.\n\nReference 1:\nIt is a+c: 5.\nReference 2:\nIt is a+c: 5.",
+        }
+    ]
+    tests = [f"<think>\n{'a+b=1+2=3:5 no' + chr(10)}{'a+c=1+4=5:5 yes' + chr(10)}{'b+c=2+4=6:5 no' + chr(10)}"]
+    texts = [tests[0] + "</think>\n\n\\boxed{13}", tests[0] + "b+d=2+3=5:5 yes\n</think>\n\n\\boxed{13}"]
+    assert allowed_tests(prompt[0]["content"]) == 3
+    assert rl.within_dial(texts, ["13", "13"], [prompt, prompt]) == pytest.approx([1, 1 - 1 / 3])
+    assert rl.within_dial(texts[:1], ["12"], [prompt]) == [0.0]
+    loop = texts[1].replace("a+b=1+2=3:5 no\n", "a+b=1+2=3:5 no\n" * 20)
+    assert rl.within_dial([loop], ["12"], [prompt]) == [-1.0]  # and not less, however long
+    undialled = [{"role": "user", "content": "How many?"}]
+    assert rl.within_dial(texts[1:], ["13"], [undialled]) == rl.correct(texts[1:], ["13"]) == [1.0]
+
+
+def test_a_reward_that_cannot_be_imported_is_refused(nano):
+    for name in ("a2r.training.rl:absent", "nowhere.at.all:f", "1"):
+        with pytest.raises(UserError, match=r"cannot be imported.*give module:function"):
+            rl.of(nano, reward=name)
 
 
 def test_a_reported_problem_among_the_training_problems_is_refused(nano, tmp_path):
@@ -201,8 +225,8 @@ def test_a_prompt_that_does_not_fit_is_refused_before_training(nano):
 
 
 def test_a_constant_reward_ends_the_training_with_a_sentence(nano, monkeypatch, tmp_path):
-    monkeypatch.setattr(rl, "reward", lambda completions, **_: [0.0] * len(completions))
-    recipe = rl.of(nano, **{**SMALL, "held_out": 0}, steps=40)
+    monkeypatch.setattr(rl, "nothing", lambda completions, **_: [0.0] * len(completions), raising=False)
+    recipe = rl.of(nano, **{**SMALL, "held_out": 0}, steps=40, reward="a2r.training.rl:nothing")
     with pytest.raises(
         UserError, match=r"for 5 steps all outputs of each prompt had the same reward \(mean 0.00\): there is nothing"
     ):
@@ -321,9 +345,9 @@ def test_the_ablation_is_of_the_profiles_own_synthesizer(tmp_path):
 
 def test_a_curve_has_one_row_a_step_however_many_updates_it_takes():
     log = [
-        {"step": 0, "eval_reward": 0.4},
+        {"step": 0, "eval_rewards/correct/mean": 0.4},
         *({"step": s, "reward": float(s), "entropy": 1.0} for s in range(1, 5)),
-        {"step": 4, "eval_reward": 0.6},
+        {"step": 4, "eval_rewards/correct/mean": 0.6},
     ]
     assert rl.curve(log, updates=2) == [
         {"step": 0, "held-out A2R": 0.4},
@@ -352,34 +376,48 @@ def after(shift):
 
 @pytest.mark.parametrize(("shift", "verdict"), [(10, "supported"), (0, "not resolved"), (-10, "contradicted")])
 def test_claim_four_compares_the_rl_synthesizer_with_its_base(nano, shift, verdict):
-    card = claims.scorecard({"rl": after(shift)}, nano).set_index("id")
-    assert card.loc["C4", "verdict"] == verdict and card.loc["C4", "value"].estimate == pytest.approx(shift / 40)
-    table = before_after(after(shift), "nano-48", "nano-48-rl").set_index("explorer")
-    assert table.loc["mean of all", "difference"].estimate == pytest.approx(shift / 40) and list(table.index) == [
-        "e",
-        "f",
-        "mean of all",
-    ]
+    rows = after(shift)
+    strict = after(0)  # where more tests than allowed are wrong, nothing is gained
+    both = with_kept(rows, strict)
+    card = claims.scorecard({"rl": both}, nano)
+    gain, within = card[card.id == "C4"].itertuples()
+    assert gain.verdict == verdict and gain.value.estimate == pytest.approx(shift / 40)
+    assert within.verdict == "not resolved" and within.value.estimate == 0
+    table = before_after(both, "nano-48", "nano-48-rl").set_index(["method", "explorer"]).difference
+    assert table["A2R@4", "mean of all"].estimate == pytest.approx(shift / 40)
+    assert table["A2R@4 within the dial", "mean of all"].estimate == 0 and len(table) == 6
+    assert list(before_after(rows, "nano-48", "nano-48-rl").method.unique()) == ["A2R@4"]
 
 
 def test_recipes_of_the_shipped_profiles_are_complete():
     from a2r.profiles import available
 
     # the one has the RL synthesizer in its study alone, the other none
-    for name in set(available()) - {"smoke", "seed-1"}:
+    for name in set(available()) - {"smoke", "seed-1", "seed-2"}:
         lab = load_profile(name)
         assert isinstance(rl.of(lab), Recipe) and lab.base_of(rl.of(lab).name) == rl.of(lab).synthesizer
 
 
-def test_what_a_synthesis_spends_is_counted_by_problem():
+def test_what_a_synthesis_spends_is_counted_by_problem_and_held_against_what_it_may_test(nano):
     from a2r.studies.rl import tests_and_tokens as spent
 
+    lab = nano.with_(n_paths=1, n_sets=1)
+    question = "Which two? You may test 1."
+    problems = pd.DataFrame({"benchmark": "b", "problem_id": ["p", "q"], "question": question, "answer": "1"})
+    claim = "Not a+b.\nIt is b+c: 2.\n\\boxed{23}"
+    pool = pd.DataFrame({"benchmark": "b", "problem_id": ["p", "q"], "model": "small", "index": 0, "text": claim})
     texts = [
         "<think>\na+b=1:2 no\na+b=1:2 no\nb+c=2:2 yes\n</think>\n\n\\boxed{23}",
         "<think>\nc=3:2 no\n</think>\n\n\\boxed{1}",
     ]
-    frame = pd.DataFrame({"problem_id": ["p", "q"], "text": texts, "completion_tokens": [30, 10]})
-    (row,) = spent({("small", "large"): frame}).itertuples()
+    frame = pd.DataFrame({"problem_id": ["p", "q"], "set": 0, "text": texts, "completion_tokens": [30, 10]})
+    (row,) = spent(lab, problems, {"small": pool}, {("small", "large"): frame}).itertuples()
     assert (row.explorer, row.synthesizer, row.n) == ("small", "large", 2)
     assert (row.tokens.estimate, row.tests.estimate, row.different.estimate) == (20, 2, 1.5)
     assert 10 <= row.tokens.low < row.tokens.high <= 30
+    assert row.within.estimate == 0.5  # one claim and one more: three are too many, one is not
+    graded = {("small", "large"): frame.assign(correct=True)}
+    (strict,) = within_dial(lab, problems, {"small": pool}, graded).values()
+    assert strict.correct.tolist() == [False, True]
+    undialled = problems.assign(question="Which two?")
+    assert spent(lab, undialled, {"small": pool}, {("small", "large"): frame}).within.isna().all()

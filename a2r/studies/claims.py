@@ -223,11 +223,12 @@ def efficient(outcomes: pd.DataFrame, lab: Profile, column: str) -> Evidence:
     return (quotient if column == "cost" else paired)(pair, scores(outcomes, "Pass@1", column, explorer=large))
 
 
-def rl_gain(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
-    """A2R@N of the RL synthesizer less that of its base, on the same sets; the mean over the explorers."""
+def rl_gain(outcomes: pd.DataFrame, lab: Profile, kept: str = "") -> Evidence:
+    """A2R@N of the RL synthesizer less that of its base, on the same sets; the mean over the explorers. `kept` ends the
+    method's name where more tests than a problem allows are wrong."""
     after = next(iter(lab.trained), "RL synthesizer")
     names = (after, lab.trained.get(after, ""))
-    return paired(*(scores(outcomes, f"A2R@{lab.n_paths}", synthesizer=name) for name in names))
+    return paired(*(scores(outcomes, f"A2R@{lab.n_paths}{kept}", synthesizer=name) for name in names))
 
 
 def stability(outcomes: pd.DataFrame, lab: Profile) -> Evidence:

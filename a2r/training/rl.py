@@ -3,10 +3,10 @@
     recipe = of(lab)                         # the profile's `rl`
     record = train_synthesizer(lab, recipe)  # a model that any engine loads, and the curves of its training
 
-Prompt and grader are those of the evaluation. As in the paper: binary correctness reward, token-level policy
-gradient, on-policy updates, temperature 0.7. As in DAPO: no KL term, asymmetric clipping, overlong outputs masked.
-Other than in DAPO, groups without a signal are not replaced while training goes on: before it, the synthesizer answers
-every set a few times, and sets that it always or never gets right are left out.
+Prompt and grader are those of the evaluation. As in the paper: binary correctness reward (`correct`, or another that a
+recipe names), token-level policy gradient, on-policy updates, temperature 0.7. As in DAPO: no KL term, asymmetric
+clipping, overlong outputs masked. Other than in DAPO, groups without a signal are not replaced while training goes on:
+before it, the synthesizer answers every set a few times, and sets that it always or never gets right are left out.
 """
 
 import itertools
@@ -18,6 +18,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pandas as pd
 
@@ -26,7 +27,7 @@ from a2r.engines import Request, Sampling
 from a2r.errors import UserError
 from a2r.outcomes import grade
 from a2r.pipeline import cut_sets, explore, synthesize, synthesizer_asks
-from a2r.problems import read, spaced
+from a2r.problems import allowed_tests, made_tests, read, spaced
 from a2r.profiles import ROOT, Benchmark, Model, Profile, build
 
 # profiles of users' own models; in `checkpoints` those of trainings, by the folder of their model
@@ -35,6 +36,7 @@ SILENT_STEPS = 5  # steps in a row without any group that has right and wrong ou
 STATES = ("none", "some", "all")  # of a set's references that are right
 CURVES = {  # ours -> TRL's, of training and (with "held-out" before it) of the held-out sets
     "reward": "reward",
+    "accuracy": "rewards/correct/mean",
     "entropy": "entropy",
     "gradient norm": "grad_norm",
     "length": "completions/mean_length",
@@ -42,7 +44,7 @@ CURVES = {  # ours -> TRL's, of training and (with "held-out" before it) of the 
     "clipped": "clip_ratio/region_mean",
     "groups without signal": "frac_reward_zero_std",
 }
-HELD_OUT = {"held-out A2R": "eval_reward", "held-out length": "eval_completions/mean_length"}
+HELD_OUT = {"held-out A2R": "eval_rewards/correct/mean", "held-out length": "eval_completions/mean_length"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Recipe:
     epsilon_high: float = 0.28
     screen: int = 8
     mix: dict = field(default_factory=dict)
+    reward: str = "a2r.training.rl:correct"  # module:function, called as TRL calls reward functions
     seed: int = 0
     save_steps: int = 20
     eval_steps: int = 10
@@ -95,6 +98,13 @@ def of(lab: Profile, **changes) -> Recipe:
         raise UserError(f"{recipe.updates} updates cannot share {recipe.prompts} prompts alike; choose a divisor.")
     for name in (recipe.name, recipe.synthesizer, *recipe.explorers):
         lab.model(name)
+    try:
+        resolve_name(recipe.reward)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"'rl' of profile '{lab.name}' has the reward {recipe.reward!r}, which cannot be imported ({error}); "
+            "give module:function."
+        ) from error
     return recipe
 
 
@@ -193,11 +203,27 @@ def explorer_sets(
     return table
 
 
-def reward(completions: list, gold: list[str], **_) -> list[float]:
-    """1 for a right final answer, else 0: the grader of the evaluation, on the whole output."""
-    texts = [c if isinstance(c, str) else c[0]["content"] for c in completions]
-    answers = [extract(text) for text in texts]
+def correct(completions: list, gold: list[str], **_) -> list[float]:
+    """1 for a right final answer, else 0: the grader of the evaluation, on the whole output. The paper's reward."""
+    answers = [extract(text) for text in map(said, completions)]
     return [float(a is not None and equivalent(g, a)) for g, a in zip(gold, answers, strict=True)]
+
+
+def within_dial(completions: list, gold: list[str], prompts: list, **_) -> list[float]:
+    """`correct`, less the share by which the tests exceed what the problem allows (`allowed_tests`), at most 1: DAPO's
+    soft overlong punishment (arXiv 2503.14476, eq. 13), on tests.
+
+    With `correct` alone the embedded family learns to test more, which no other model may. Only a reward that also
+    tells wrong outputs apart keeps it from testing the same candidates over and over.
+    """
+    allowed = [allowed_tests("\n".join(m["content"] for m in p)) for p in prompts]
+    made = [made_tests(said(c)) for c in completions]
+    over = [min(1.0, max(0, m - most) / most) if most else 0.0 for m, most in zip(made, allowed, strict=True)]
+    return [right - excess for right, excess in zip(correct(completions, gold), over, strict=True)]
+
+
+def said(completion: str | list[dict]) -> str:
+    return completion if isinstance(completion, str) else completion[0]["content"]
 
 
 def check_lengths(sets: pd.DataFrame, tokenizer, context: int, recipe: Recipe, template: dict) -> None:
@@ -271,10 +297,12 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
     check_lengths(pd.concat([sets, held_out]), tokenizer, policy.config.max_position_embeddings, recipe, model.template)
     torch.manual_seed(recipe.seed)
     settings = trainer_settings(recipe, model, work, len(held_out))
+    rewards = list(dict.fromkeys([correct, resolve_name(recipe.reward)]))  # `correct` for the curves, the last to learn
+    settings["reward_weights"] = [0.0, 1.0][-len(rewards) :]
     trainer = GRPOTrainer(
         model=policy,
         processing_class=tokenizer,
-        reward_funcs=reward,
+        reward_funcs=rewards,
         args=GRPOConfig(**settings),
         train_dataset=Dataset.from_pandas(sets[["prompt", "gold"]], preserve_index=False),
         eval_dataset=Dataset.from_pandas(held_out[["prompt", "gold"]], preserve_index=False) if len(held_out) else None,
@@ -422,7 +450,7 @@ def train_synthesizer(lab: Profile, recipe: Recipe, folder: Path | None = None) 
     folder = Path(folder or ROOT / lab.model(recipe.name).path)
     if (folder / "training.json").exists():
         record = json.loads((folder / "training.json").read_text())
-        if record["recipe"] != json.loads(json.dumps(asdict(recipe))):
+        if Recipe(**record["recipe"]) != recipe:
             raise UserError(f"{folder} holds a model of another recipe; remove it, or give another folder with --out.")
         return record
     sets, held_out = training_sets(lab, recipe)
@@ -466,7 +494,8 @@ pipeline_tag: text-generation
 # {r["name"]}
 
 {record["from"]["name"]} (revision {record["from"]["revision"]}) after RL as the synthesizer of A2R,
-by `a2r train-synthesizer`: GRPO with DAPO's loss on TRL {record["made"]["trl"]}, binary correctness reward, no KL term.
+by `a2r train-synthesizer`: GRPO with DAPO's loss on TRL {record["made"]["trl"]}, no KL term; the binary reward is
+`{r["reward"]}`.
 
 | | |
 |---|---|
