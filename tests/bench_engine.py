@@ -152,8 +152,9 @@ def main() -> None:
     if args.llm:
         from vllm import LLM
 
-        threads = torch.get_num_threads()
+        set_threads, threads = torch.set_num_threads, torch.get_num_threads()
         llm = LLM(args.model, dtype=args.dtype, enable_prefix_caching=True, enable_chunked_prefill=False, **server)
+        torch.set_num_threads = set_threads  # vLLM makes it do nothing, but forked processes must have one thread
         torch.set_num_threads(threads)
     print(f"{args.model}: {engine.version}, {torch.get_num_threads()} threads")
     for role in ("explorer", "synthesizer") if args.role == "both" else (args.role,):
