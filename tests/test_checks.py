@@ -66,6 +66,12 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     assert "LACK  prices                   none" in capsys.readouterr().out
 
 
+def test_a_misspelt_study_of_the_profile_is_refused(whole, tmp_path):
+    lab = load_profile(str(write_profile(tmp_path, studies={"symetric": {"n_sets": 3}})))
+    with pytest.raises(UserError, match=r"there is no study 'symetric' \(did you mean 'symmetric'\?\)"):
+        checks.check(lab)
+
+
 def test_a_template_that_opens_the_thinking_has_to_be_known(whole, tmp_path):
     opening = tmp_path / "opening"
     shutil.copytree(ROOT / "data/models/nano-32", opening)

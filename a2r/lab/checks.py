@@ -11,6 +11,7 @@ from pathlib import Path
 from a2r.engines import automatic, open_engine
 from a2r.errors import UserError
 from a2r.lab.planning import grid_bytes
+from a2r.lab.runner import find
 from a2r.prices import read_prices
 from a2r.problems import online, read
 from a2r.profiles import Benchmark, Model, Profile, load_profile
@@ -37,6 +38,7 @@ def tried(what: str, look: Callable[..., str], *about) -> Check:
 def check(lab: Profile) -> list[Check]:
     """Everything that a run of `lab` needs, in the order in which it would be needed."""
     for study in lab.studies:
+        find(study)  # refuses a name that no study has
         load_profile(lab.source, study)  # refuses a value that does not fit
     found = [tried(f"problems {benchmark.name}", problems, benchmark) for benchmark in lab.benchmarks]
     # one that has no role yet, as an RL synthesizer still to be trained, is not needed
