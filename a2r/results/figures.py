@@ -76,8 +76,9 @@ def panels(height: float, n: int = 1, wide: int = 3, **options) -> tuple[Figure,
     rows = -(-n // across)
     sized = (width, rows * height * points / SIZES["text"][1])
     figure, grid = plt.subplots(rows, across, figsize=sized, squeeze=False, layout="constrained", **options)
-    for axes in grid.flat[n:]:
-        axes.remove()
+    for place in range(n, grid.size):
+        grid.flat[place].remove()
+        grid.flat[place - across].xaxis.set_tick_params(labelbottom=True)  # which shared axes leave to the panel below
     return figure, list(grid.flat[:n])
 
 

@@ -108,7 +108,7 @@ def draw_before_after(table: pd.DataFrame) -> Figure:
     dial."""
     before, after = table.columns[2:4]
     methods = list(table.method.unique())
-    figure, panes = panels(0.9 + 0.22 * table.explorer.nunique(), len(methods), sharey=True)
+    figure, panes = panels(0.9 + 0.22 * table.explorer.nunique(), len(methods), sharex=True, sharey=True)
     for axes, method in zip(panes, methods, strict=True):
         part = table[table.method == method]
         sideways(axes, list(part.explorer))
