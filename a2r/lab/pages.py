@@ -24,7 +24,7 @@ TEMPLATES = ROOT / "docs" / "templates"
 EXECUTED = ROOT / "docs" / "executed"
 FIGURES = ROOT / "figures"
 FAMILY = "nano"
-DIFFERENCE = re.compile("−|^gain|difference")  # columns that are shown in percentage points
+DIFFERENCE = re.compile(" − |^gain|difference")  # columns that are shown in percentage points
 
 
 def render() -> dict[Path, str]:
@@ -186,6 +186,18 @@ def example() -> dict:
     return next((row for move in ("rescues", "selects", "keeps") for row in kept if row["move"] == move), {})
 
 
+def cheaper(method: str, other: str) -> float:
+    """What a method of the study of ways costs, as a share of another's cost."""
+    cost = {row.method: row.cost.estimate for row in table("ways_points").itertuples()}
+    return cost[method] / cost[other]
+
+
+def ahead(benchmark: str) -> str:
+    """The models whose A2R is above the vote on a benchmark of the study of the family, with its interval."""
+    rows = table("family_domains", benchmark=benchmark).itertuples()
+    return ", ".join(row.synthesizer for row in rows if row.gain.low > 0) or "no model"
+
+
 def caption(name: str, folder: Path | None = None) -> str:
     """The caption of a figure of the family (or in a folder), as its .tex has it; "" where there is none."""
     tex = (folder or FIGURES / FAMILY) / f"{name}_figure.tex"
@@ -207,5 +219,19 @@ def skill(problems: str) -> float:
     return ((TESTS + 1) * chances).clip(upper=1).mean()
 
 
-HELPERS = (families, exists, table, markdown, beside, scorecard, studies, example, caption, record, skill)
+HELPERS = (
+    families,
+    exists,
+    table,
+    markdown,
+    beside,
+    scorecard,
+    studies,
+    example,
+    ahead,
+    cheaper,
+    caption,
+    record,
+    skill,
+)
 HELPERS = {function.__name__: function for function in HELPERS} | {"profile": load_profile}
