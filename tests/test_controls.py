@@ -115,7 +115,7 @@ def test_errors_of_checking_by_hand(lab):
 def test_which_contexts_a_pair_gets():
     assert references.kinds("a", "a") == tuple(references.CONTEXTS) and references.kinds("a", "b") == references.CLAIMED
     assert references.kinds("a", "b", ["traces", "none"]) == ("references", "none", "traces")
-    with pytest.raises(UserError, match=r"no reference context 'trace'; choose references, none"):
+    with pytest.raises(UserError, match=r"no reference context 'trace' \(did you mean 'traces'\?\); choose references"):
         references.kinds("a", "a", ["trace"])
 
 
