@@ -30,15 +30,16 @@ LEVEL = 0.05
 NEAR = 1.5  # costs whose ratio is beyond this are not called equal
 SUPPORTED, CONTRADICTED, UNRESOLVED, NOT_RUN = "supported", "contradicted", "not resolved", "not run"
 EQUIVALENT = f"equivalent within {100 * MARGIN:g} points"
-SAME_TESTS = ALONE["tests"]
 
 
 class Evidence(NamedTuple):
-    """A statistic's 95% and 90% intervals over problems, and the two-sided p-value of its being at the threshold."""
+    """A statistic's 95% and 90% intervals over problems, the two-sided p-value of its being at the threshold, and what
+    it was measured against, where the data decide that."""
 
     value: Interval
     narrow: Interval
     p: float
+    against: str = ""
 
 
 NONE = Evidence(*[Interval(np.nan, np.nan, np.nan, 0)] * 2, np.nan)
@@ -106,7 +107,7 @@ class Claim:
 
     def verdict(self, evidence: Evidence) -> str:
         """The verdict on the evidence; without an interval, or against its own test, nothing is resolved."""
-        value, narrow, p = evidence
+        value, narrow, p, _ = evidence
         if np.isnan([value.low, value.high, p]).any() or value.high - value.low <= TOLERANCE:
             return UNRESOLVED
         low, high = (value.estimate, value.estimate) if self.by_test else (value.low, value.high)
@@ -179,17 +180,23 @@ def both_roles(outcomes: pd.DataFrame, method: str) -> pd.Series:
 def gain(outcomes: pd.DataFrame, lab: Profile, over: str, temperature: str = "") -> Evidence:
     """A2R@N less `over`, mean of the models that play both roles; "N" is the profile's.
 
+    `over` "Alone": as `alone` has it; "Cons, same cost": the vote of as many paths as A2R costs (Cons@k of controls).
     `temperature` "same": of syntheses at that of the paths, which is all of them where the profile has one.
     """
     other = any(lab.sampling_of(m, "synthesizer").temperature != lab.sampling_of(m).temperature for m in lab.symmetric)
     a2r = f"A2R@{lab.n_paths}" + ", one temperature" * (temperature == "same" and other)
-    over = alone(outcomes) if over == "Alone" else over.replace("@N", f"@{lab.n_paths}")
-    return paired(both_roles(outcomes, a2r), both_roles(outcomes, over))
+    if over == "Cons, same cost":
+        outcomes = outcomes.assign(method=outcomes.method.str.replace(r"^Cons@\d+$", over, regex=True))
+    control = alone(outcomes) if over == "Alone" else over.replace("@N", f"@{lab.n_paths}")
+    found = paired(both_roles(outcomes, a2r), both_roles(outcomes, control))
+    return found._replace(against=control * (over == "Alone"))
 
 
 def alone(outcomes: pd.DataFrame) -> str:
-    """The synthesizer without references: with as many tests as its syntheses made, where that was run."""
-    return SAME_TESTS if SAME_TESTS in set(outcomes.method) else "Alone@1"
+    """The stronger control without references, over the models in both roles: Alone@1, or where that was run with as
+    many tests as the syntheses made."""
+    run = [method for method in ALONE.values() if method in set(outcomes.method)]
+    return max(run, key=lambda method: both_roles(outcomes, method).mean(), default="Alone@1")
 
 
 def relative(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
@@ -198,14 +205,15 @@ def relative(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
     return quotient(a2r - single, cons - single)
 
 
-def bottleneck(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
-    """Rise of A2R@N from the smallest to the largest synthesizer less that from the smallest to the largest explorer.
+def bottleneck(outcomes: pd.DataFrame, lab: Profile, without: int = 0) -> Evidence:
+    """Rise of A2R@N from the smallest to the largest synthesizer less that from the smallest to the largest explorer,
+    `without` some of the smallest models.
 
     A synthesizer that ignores its references rises all the same, as it does alone. So where the largest synthesizer
     does not beat itself alone, its A2R@N - Alone@1 is the evidence instead, which then cannot support the claim.
     """
     a2r, pairs = f"A2R@{lab.n_paths}", outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
-    explorers, synthesizers = lab.by_size(pairs.explorer), lab.by_size(pairs.synthesizer)
+    explorers, synthesizers = (lab.by_size(names)[without:] for names in (pairs.explorer, pairs.synthesizer))
     if min(len(explorers), len(synthesizers)) < 2:
         raise LookupError("two explorers and two synthesizers")
     low, high = (scores(outcomes, a2r, explorer=explorers, synthesizer=synthesizers[end]) for end in (0, -1))
@@ -252,7 +260,8 @@ def stability(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
 
 
 def rescue(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
-    """A2R@N less the same model without references on the sets of its own paths none of which is right."""
+    """A2R@N less the same model without references on the sets of its own paths none of which is right: the mean over
+    models of each one's mean, so that a weak model, which has most of such sets, counts as any other."""
     if "right" not in outcomes:
         raise LookupError("number of right references")
     own = outcomes[(outcomes.explorer == outcomes.synthesizer) & (outcomes.right == 0)]
@@ -260,7 +269,15 @@ def rescue(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
     a2r, single = (own[own.method == m].groupby([*KEYS, "explorer", "set"]).correct.mean() for m in methods)
     if a2r.empty or not a2r.index.equals(single.index):
         raise LookupError(f"set without a right reference that has both {' and '.join(methods)}")
-    return paired(a2r.groupby(KEYS).mean(), single.groupby(KEYS).mean())
+    gains = (a2r - single).groupby([*KEYS, "explorer"]).mean().unstack("explorer")  # nan: a model has no such set
+    columns = [column for model in gains for column in (gains[model].fillna(0), gains[model].notna())]
+
+    def mean(*means: np.ndarray) -> np.ndarray:
+        return np.mean([total / share for total, share in zip(means[::2], means[1::2], strict=True)], axis=0)
+
+    wide, narrow = (stats.bootstrap(columns, mean, confidence=confidence) for confidence in (0.95, 0.90))
+    weighted = (gains / gains.count()).sum(axis=1)
+    return Evidence(wide, narrow, stats.paired_test(weighted, 0 * weighted), methods[1])
 
 
 def prefix_trap(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
@@ -271,14 +288,15 @@ def prefix_trap(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
     return paired(early, late)
 
 
-def turned(outcomes: pd.DataFrame, lab: Profile, other: str) -> Evidence:
-    """A2R@N of the smallest explorer with the largest synthesizer, less what the same money buys the other way round.
+def turned(outcomes: pd.DataFrame, lab: Profile, other: str, without: int = 0) -> Evidence:
+    """A2R@N of the smallest explorer with the largest synthesizer, less what the same money buys the other way round;
+    `without` some of the smallest models.
 
     `other` "A2R": the largest explores and the smallest synthesizes; "Cons": the largest votes. Of the numbers of paths
     that were run the one whose cost is nearest.
     """
     a2r = outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
-    small, large = lab.by_size(a2r.explorer)[:1], lab.by_size(a2r.synthesizer)[-1:]
+    small, large = lab.by_size(a2r.explorer)[without : without + 1], lab.by_size(a2r.synthesizer)[-1:]
     if not small or small == large:
         raise LookupError("explorer smaller than a synthesizer")
     ours = {"explorer": small[0], "synthesizer": large[0]}
@@ -292,7 +310,9 @@ def turned(outcomes: pd.DataFrame, lab: Profile, other: str) -> Evidence:
     nearest = (costs - spent).abs().idxmin()
     if not spent / NEAR < costs[nearest] < spent * NEAR:
         raise LookupError(f"{other} of {name} at a cost near that")
-    return paired(scores(outcomes, f"A2R@{lab.n_paths}", **ours), scores(outcomes, nearest, **theirs))
+    found = paired(scores(outcomes, f"A2R@{lab.n_paths}", **ours), scores(outcomes, nearest, **theirs))
+    as_one = ", which scores as Pass@1" * (nearest in ("Cons@1", "Cons@2"))  # the two tie where they differ
+    return found._replace(against=f"{nearest} of {name}{as_one}")
 
 
 def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
@@ -300,8 +320,8 @@ def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
     verdict, note.
 
     `outcomes` by study; a claim whose study is lacking, or lacks a pair or a problem, is "not run" and says so, and the
-    others go on. `p_holm` is Holm's over all rows that were run. `note`: where the run departs from the protocol, and
-    where rule or protocol were changed after data had been seen.
+    others go on. `p_holm` is Holm's over all rows that were run. `note`: what it was measured against where the data
+    decide that, where the run departs from the protocol, and where rule or protocol were changed after data were seen.
     """
     rows = []
     for claim in CLAIMS:
@@ -318,7 +338,8 @@ def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
             name: getattr(claim, name) for name in ("id", "claim", "statistic", "rule", "protocol", "fixed", "paper")
         }
         found = {"value": evidence.value, "n": evidence.value.n, "p": evidence.p, "p_holm": np.nan, "verdict": verdict}
-        note = "; ".join(filter(None, [departed and f"not by protocol: {departed}", claim.history]))
+        parts = [departed and f"not by protocol: {departed}", evidence.against and f"against {evidence.against}"]
+        note = "; ".join(filter(None, [*parts, claim.history]))
         rows.append({**told, "protocol": str(claim.protocol), **found, "note": note})
     table = pd.DataFrame(rows)
     tested = table.p.notna()
@@ -387,4 +408,4 @@ def draw_scorecard(table: pd.DataFrame) -> Figure:
     found = table.verdict.str.partition(" (")[0].value_counts()
     says = "The claims: " + ", ".join(f"{count} {verdict}" for verdict, count in found.items())
     note = "bars: 95% intervals over problems (C5: over seeds); tinted: the side of the claim"
-    return captioned(figure, says, f"n at the right, of {len(table)} statistics", note)
+    return captioned(figure, says, f"{len(table)} statistics, n at the right", note)

@@ -1,6 +1,8 @@
 """What a pair costs: accuracy against cost, its front, pairs against single models (claim C3), and pairs turned round
 (C8)."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -33,30 +35,30 @@ LABELS = ["explorer", "synthesizer", "method"]
 def turned(
     lab: Profile, problems: pd.DataFrame, pools: dict[str, pd.DataFrame], outcomes: pd.DataFrame, prices: pd.DataFrame
 ) -> pd.DataFrame:
-    """What the cost of smallest explorer -> largest synthesizer buys the other way round, as outcomes: the largest
-    model explores.
+    """What the cost of small explorer -> largest synthesizer buys the other way round, as outcomes: the largest model
+    explores. Small are the smallest explorer and, since that may not know how to synthesize, the next.
 
-    "A2R@k" of largest -> smallest and "Cons@k" of the largest, each with the k that comes nearest to that cost (at most
-    the pool's paths); the synthesis by the smallest is taken to cost what it does at N. What `outcomes` has already is
+    "A2R@k" of largest -> small and "Cons@k" of the largest, each with the k that comes nearest to that cost (at most
+    the pool's paths); the synthesis by the small one is taken to cost what it does at N. What `outcomes` has already is
     left out, and all of it where a price is not known.
     """
     a2r = outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
-    small, large = lab.by_size(a2r.explorer)[0], lab.by_size(a2r.synthesizer)[-1]
-    pair = a2r[(a2r.explorer == small) & (a2r.synthesizer == large)].cost.mean()
+    large, frames = lab.by_size(a2r.synthesizer)[-1], [outcomes.iloc[:0]]
     path = price(pools[large], prices).mean()
     size = int(pools[large].groupby("problem_id").size().min())
-    back = a2r[(a2r.explorer == large) & (a2r.synthesizer == small)].cost.mean() - lab.n_paths * path
-    if np.isnan((pair - back) / path):
-        return outcomes.iloc[:0]
-    k = min(size, max(1, round((pair - back) / path)))
-    at = lab.with_(n_paths=k, n_sets=max(1, min(lab.n_sets, size // k)))
-    read = grade(synthesize(at, small, problems, pools[large]), problems)
-    back = collect(problems, {large: pools[large]}, {(large, small): read}, prices, at)
-    frames = [matched_votes(problems, pools[large], prices, pair), back.query(f"method == 'A2R@{k}'")]
-    rows = pd.concat([frame.assign(flops=flops(frame, lab)) for frame in frames], ignore_index=True)
-    keys = ["explorer", "synthesizer", "method"]
-    known = pd.MultiIndex.from_frame(outcomes[keys].drop_duplicates())
-    return rows[~pd.MultiIndex.from_frame(rows[keys]).isin(known)]
+    for model in (name for name in lab.by_size(a2r.explorer)[:2] if name != large):
+        pair = a2r[(a2r.explorer == model) & (a2r.synthesizer == large)].cost.mean()
+        back = a2r[(a2r.explorer == large) & (a2r.synthesizer == model)].cost.mean() - lab.n_paths * path
+        if np.isnan((pair - back) / path):
+            continue
+        k = min(size, max(1, round((pair - back) / path)))
+        at = lab.with_(n_paths=k, n_sets=max(1, min(lab.n_sets, size // k)))
+        read = grade(synthesize(at, model, problems, pools[large]), problems)
+        back = collect(problems, {large: pools[large]}, {(large, model): read}, prices, at)
+        frames += [matched_votes(problems, pools[large], prices, pair), back.query(f"method == 'A2R@{k}'")]
+    rows = pd.concat(frames, ignore_index=True).drop_duplicates([*KEYS, *LABELS, "set"])
+    known = pd.MultiIndex.from_frame(outcomes[LABELS].drop_duplicates())
+    return rows[~pd.MultiIndex.from_frame(rows[LABELS]).isin(known)].assign(flops=lambda new: flops(new, lab))
 
 
 def against(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict:
@@ -159,24 +161,35 @@ def cost_front(points: pd.DataFrame, currency: str, efficient: tuple[str, str, s
         says += f"; A2R-Efficient ({pair}) scores {said(value[pair])} and {large} {said(value[large])}"
     axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.02))
     axes.set_xlim(axes.get_xlim()[0] / 2.5, None)  # room for the names of the first points
-    name_front(axes, best[best.label == pair] if narrow() else best, pair)
-    for row in ringed[~ringed.front].itertuples():  # below the front others lie at its upper left
-        place = {"xytext": (7, -7), "textcoords": "offset points", "fontsize": small(), "weight": "bold"}
-        axes.annotate(row.label, (row.x, row.y), ha="left", va="top", **place)
+    shown = pd.concat([best.iloc[:0] if narrow() else best, ringed]).drop_duplicates("label")
+    name_points(axes, shown, points, bold=set(ringed.label))
     figure.legend(loc="outside upper center", ncols=1 if narrow() else 3)
     note = "bars: 95% intervals over problems" + "; the front's names are in the table" * narrow()
     return captioned(figure, says, counted(points.correct), note)
 
 
-def name_front(axes: plt.Axes, best: pd.DataFrame, bold: str) -> None:
-    """Name the points of a front (x, y, label; by x) at their upper left, where nothing can lie, each above the one
-    before."""
+def name_points(axes: plt.Axes, named: pd.DataFrame, points: pd.DataFrame, bold: set[str]) -> None:
+    """Name some points (label, x, y), each at the nearest place where no point, no error bar and no other name lies, at
+    the upper left if it can be."""
     axes.figure.draw_without_rendering()
-    step = 1.2 * small() / (axes.get_window_extent().height * 72 / axes.figure.dpi) * np.ptp(axes.get_ylim())
-    place = -np.inf
-    for row in best.itertuples():
-        beside, place = row.y + 0.4 * step, max(row.y + 0.4 * step, place + step)
-        look = {"fontsize": small(), "weight": "bold" if row.label == bold else "normal", "ha": "right", "va": "bottom"}
-        line = {"arrowstyle": "-", "linewidth": 0.5, "color": DARK, "shrinkA": 0, "shrinkB": 4, "relpos": (1, 0)}
-        leader = line if place > beside else None
-        axes.annotate(row.label, (row.x, row.y), (0.94 * row.x, place), arrowprops=leader, **look)
+
+    def on_paper(x: list[float], y: list[float]) -> np.ndarray:
+        return axes.transData.transform(np.column_stack([x, y])) * 72 / axes.figure.dpi  # in points
+
+    ends = (on_paper(points.x, [getattr(v, end) for v in points.correct]) for end in ("low", "high"))
+    lows, highs = (list(corners) for corners in ends)  # of boxes where something lies: first the bars
+    left, right = axes.get_window_extent().intervalx * 72 / axes.figure.dpi
+    sides = [(-1, 1), (1, -1), (-1, 0), (1, 0), (1, 1), (-1, -1)]  # of a point: left or right, above or below
+    for row, at in zip(named.itertuples(), on_paper(named.x, named.y), strict=True):
+        size = np.array([0.62 * len(row.label), 1.2]) * small()
+        for reach, side in itertools.product(range(6, 240, 3), sides):
+            low = at + reach * np.array(side) - size * [side[0] < 0, 0.5]
+            taken = ((np.array(lows) < low + size + 2) & (np.array(highs) > low - 2)).all(axis=1).any()
+            if not taken and left < low[0] < right - size[0]:
+                break
+        lows, highs = [*lows, low], [*highs, low + size]
+        look = {"fontsize": small(), "weight": "bold" if row.label in bold else "normal", "va": "center"}
+        look |= {"ha": "right" if side[0] < 0 else "left", "textcoords": "offset points"}
+        line = {"arrowstyle": "-", "linewidth": 0.5, "color": DARK, "shrinkA": 0, "shrinkB": 4}
+        offset = reach * np.array(side)
+        axes.annotate(row.label, (row.x, row.y), offset, arrowprops=line if reach > 9 else None, **look)
