@@ -165,6 +165,14 @@ def test_c6_is_against_the_stronger_control_without_references(lab, tests, verdi
     assert [f"against {ALONE[stronger]}" in note for note in c6.note] == [True, False, True]
 
 
+def test_c6_where_no_reference_is_right_is_against_the_control_that_is_stronger_there(lab):
+    rows = controls(a2r=0.7, alone=0.5, foreign=0.4, tests=0.0)
+    rows.loc[(rows.method == ALONE["tests"]) & (rows.right == 0), "correct"] = 1.0
+    card = claims.scorecard({"controls": rows}, lab).query("id == 'C6'")
+    assert card.verdict.tolist() == [SUPPORTED, SUPPORTED, CONTRADICTED]
+    assert "against Alone@1" in card.note.iloc[0] and f"against {ALONE['tests']}" in card.note.iloc[2]
+
+
 def test_c1_at_equal_cost_is_against_the_votes_of_the_controls(lab):
     for votes, verdict in ((0.5, SUPPORTED), (0.95, CONTRADICTED)):
         rows = controls(a2r=0.8, alone=0.4, foreign=0.4, votes=votes)

@@ -193,10 +193,11 @@ def gain(outcomes: pd.DataFrame, lab: Profile, over: str, temperature: str = "")
 
 
 def alone(outcomes: pd.DataFrame) -> str:
-    """The stronger control without references, over the models in both roles: Alone@1, or where that was run with as
-    many tests as the syntheses made."""
-    run = [method for method in ALONE.values() if method in set(outcomes.method)]
-    return max(run, key=lambda method: both_roles(outcomes, method).mean(), default="Alone@1")
+    """The control without references that does better here, models in both roles counting alike: Alone@1, or where that
+    was run with as many tests as the syntheses made."""
+    own = outcomes[outcomes.explorer.eq(outcomes.synthesizer) & outcomes.method.isin(ALONE.values())]
+    means = own.groupby(["method", "explorer"]).correct.mean().groupby("method").mean()
+    return means.idxmax() if len(means) else "Alone@1"
 
 
 def relative(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
@@ -265,7 +266,7 @@ def rescue(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
     if "right" not in outcomes:
         raise LookupError("number of right references")
     own = outcomes[(outcomes.explorer == outcomes.synthesizer) & (outcomes.right == 0)]
-    methods = (f"A2R@{lab.n_paths}", alone(outcomes))
+    methods = (f"A2R@{lab.n_paths}", alone(own))
     a2r, single = (own[own.method == m].groupby([*KEYS, "explorer", "set"]).correct.mean() for m in methods)
     if a2r.empty or not a2r.index.equals(single.index):
         raise LookupError(f"set without a right reference that has both {' and '.join(methods)}")
