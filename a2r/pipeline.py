@@ -82,6 +82,11 @@ def cut_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     return pool.assign(set=(position // n_paths).astype("int32"))[position < n_paths * n_sets]
 
 
+def in_memory(samples: pd.DataFrame) -> pd.DataFrame:
+    """The samples with their texts read, all at once: for who goes through them set by set."""
+    return samples.assign(text=samples.text.astype(object))
+
+
 def synthesize(
     profile: Profile,
     synthesizer: str,
@@ -138,19 +143,15 @@ def synthesizer_asks(
 ) -> list[Ask]:
     """What stage 2 asks for, by problem and set; arguments as in `synthesize`."""
     components = components or (lambda paths: [answer_component(text) for text in paths.text])
-    questions = problems.set_index("problem_id")
-    explorer = "+".join(dict.fromkeys(pool.model))
+    named = {problem.problem_id: problem for problem in problems.itertuples()}
+    explorer, text = "+".join(dict.fromkeys(pool.model)), profile.prompt("synthesizer")
+    sets = cut_sets(in_memory(pool), profile.n_paths, profile.n_sets).groupby(["problem_id", "set"], sort=False)
     asks = []
-    for (problem_id, number), paths in cut_sets(pool, profile.n_paths, profile.n_sets).groupby(
-        ["problem_id", "set"], sort=False
-    ):
-        problem = questions.loc[problem_id]
-        order = derive_seed(profile.seed, problem_id, number)
-        messages = prompts.synthesizer_messages(
-            problem.question, components(paths), order, profile.prompt("synthesizer")
-        )
+    for (problem_id, number), paths in sets:
+        problem, order = named[problem_id], derive_seed(profile.seed, problem_id, number)
+        messages = tuple(prompts.synthesizer_messages(problem.question, components(paths), order, text))
         asks.append(
-            Ask(problem.benchmark, problem_id, tuple(messages), range(profile.n_syntheses), number, explorer, condition)
+            Ask(problem.benchmark, problem_id, messages, range(profile.n_syntheses), number, explorer, condition)
         )
     return asks
 
@@ -164,13 +165,14 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
     """
     with Store(profile.store_path) as store:
         known = store.read()
-        wanted, rows, requests = prepare(profile, name, role, asks, set(known.index[known.error == ""]))
+        done = set(known.index.to_numpy(object)[known.error == ""])  # going through a column of Arrow's takes seconds
+        wanted, rows, requests = prepare(profile, name, role, asks, done)
         if requests:
             generate(profile, profile.model(name), role, requests, rows, store)
-        found = store.read()
-        if absent := {id_ for id_, _ in wanted} - set(found.index):
+        found = store.read() if requests else known
+        if absent := sum(found.index.get_indexer([id_ for id_, _ in wanted]) < 0):
             raise RuntimeError(
-                f"engine '{profile.engine}' gave no sample for {len(absent)} of {len(wanted)} requests of {name}."
+                f"engine '{profile.engine}' gave no sample for {absent} of {len(wanted)} requests of {name}."
             )
         samples = answered(found, wanted, name, role)
         sys.audit("a2r.samples", profile.store_path, samples)  # for who keeps account of what is read (results.trace)

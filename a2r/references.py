@@ -11,7 +11,7 @@ import pandas as pd
 from a2r.answers import answer_component, extract
 from a2r.errors import UserError, nearest
 from a2r.outcomes import grade
-from a2r.pipeline import Ask, Context, ask, cut_sets, derive_seed, synthesize_all
+from a2r.pipeline import Ask, Context, ask, cut_sets, derive_seed, in_memory, synthesize_all
 from a2r.problems import dial_of, made_tests, with_tests
 from a2r.profiles import Profile
 from a2r.prompts import synthesizer_messages
@@ -48,15 +48,15 @@ def shuffled(paths: pd.DataFrame) -> list[str]:
 
 def foreign(pool: pd.DataFrame, n_paths: int, n_sets: int) -> Components:
     """References of the next problem of the same benchmark: what misleading references cost."""
-    sets = {key: paths for key, paths in cut_sets(pool, n_paths, n_sets).groupby(["problem_id", "set"], sort=False)}
+    cut = cut_sets(in_memory(pool), n_paths, n_sets).groupby(["problem_id", "set"], sort=False)
+    sets = {key: [answer_component(text) for text in paths.text] for key, paths in cut}
     other = {}
     for _, ids in pool.groupby("benchmark", sort=False).problem_id:
         order = ids.drop_duplicates().tolist()
         other.update(zip(order, order[1:] + order[:1], strict=True))
 
     def components(paths: pd.DataFrame) -> list[str]:
-        first = paths.iloc[0]
-        return [answer_component(text) for text in sets[other[first.problem_id], first["set"]].text]
+        return sets[other[paths.problem_id.iloc[0]], paths["set"].iloc[0]]
 
     return components
 

@@ -12,7 +12,7 @@ import pandas as pd
 from a2r import pipeline, prompts
 from a2r.answers import answer_component, canonical, extract
 from a2r.outcomes import Score
-from a2r.pipeline import Ask, cut_sets, derive_seed
+from a2r.pipeline import Ask, cut_sets, derive_seed, in_memory
 from a2r.profiles import Profile
 
 YES = {"yes", "true", "right", "correct"}
@@ -42,7 +42,7 @@ class Set(NamedTuple):
 def sets_of(problems: pd.DataFrame, pool: pd.DataFrame, n_paths: int, n_sets: int) -> list[Set]:
     """The sets of a graded pool, problem by problem."""
     rows = {p.problem_id: p for p in problems.itertuples()}
-    groups = cut_sets(pool, n_paths, n_sets).groupby(["problem_id", "set"], sort=False)
+    groups = cut_sets(in_memory(pool), n_paths, n_sets).groupby(["problem_id", "set"], sort=False)
     return [
         Set(rows[problem_id], number, paths, {i: answer_component(text) for i, text in paths.text.items()})
         for (problem_id, number), paths in groups

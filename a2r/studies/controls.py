@@ -22,7 +22,7 @@ from a2r.answers import answer_component, equivalent
 from a2r.methods import ballot, explorer_state, majority
 from a2r.metrics import pass_at_k
 from a2r.outcomes import grade, matched_votes
-from a2r.pipeline import cut_sets, explore
+from a2r.pipeline import cut_sets, explore, in_memory
 from a2r.prices import price
 from a2r.profiles import Profile
 from a2r.references import ALONE, CONTEXTS
@@ -195,7 +195,7 @@ def transitions(
     gold = problems.set_index("problem_id").answer
     sets = {
         key: (s.correct.tolist(), s.answer.tolist(), {answer_component(text) for text in s.text})
-        for key, s in cut_sets(pool, n_paths, n_sets).groupby(["problem_id", "set"], sort=False)
+        for key, s in cut_sets(in_memory(pool), n_paths, n_sets).groupby(["problem_id", "set"], sort=False)
     }
     rows = []
     for s in syntheses.itertuples():

@@ -9,11 +9,12 @@ from itertools import combinations, pairwise
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import entropy, rankdata
+from scipy.special import entr
+from scipy.stats import rankdata
 
 from a2r.methods import ballot, majority
 from a2r.outcomes import grade
-from a2r.pipeline import Context, cut_sets, explore, synthesize_all
+from a2r.pipeline import Context, cut_sets, explore, in_memory, synthesize_all
 from a2r.profiles import Profile
 from a2r.results import stats, tables
 from a2r.results.figures import DARK, captioned, counted, lines, panels, points, said
@@ -41,13 +42,13 @@ def of_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     import sacrebleu
 
     bleu, rows = sacrebleu.BLEU(effective_order=True, tokenize="none"), []
-    for key, paths in cut_sets(pool, n_paths, n_sets).groupby([*KEYS, "set"], sort=False):
+    for key, paths in cut_sets(in_memory(pool), n_paths, n_sets).groupby([*KEYS, "set"], sort=False):
         answers, words = paths.answer.tolist(), [text.split() for text in paths.text]
         votes = [len(voters) for voters in ballot(answers).values()]
         gold = next(iter(paths.answer[paths.correct]), None)  # as good as the problem's own
         row = dict(zip([*KEYS, "set"], key, strict=True)) | {"pass1": paths.correct.mean(), "answers": len(votes)}
         row |= {"cons": majority(answers, gold) if gold else 0.0, "disagreement": 0.0}
-        row["effective answers"] = np.exp(entropy(votes)) if votes else 0.0
+        row["effective answers"] = np.exp(entr(np.divide(votes, sum(votes))).sum()) if votes else 0.0
         bigrams = [Counter(pairwise(w)) for w in words]
         total = sum(bigrams, Counter())
         row |= {"distinct-2": len(total) / max(1, total.total()), "Vendi": vendi(bigrams)}
@@ -69,7 +70,7 @@ def vendi(counts: list[Counter]) -> float:
         dot = sum(v * counts[j][k] for k, v in counts[i].items())
         kernel[i, j] = kernel[j, i] = dot / (norms[i] * norms[j])
     values = np.linalg.eigvalsh(kernel / len(counts)).clip(min=0)
-    return float(np.exp(entropy(values)))
+    return float(np.exp(entr(values / values.sum()).sum()))
 
 
 def parting(a: list[str], b: list[str]) -> float:
@@ -89,7 +90,7 @@ def escapes(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     the wrong one is left out: it is wrong by that, and nothing to escape from.
     """
     rows = []
-    for key, paths in cut_sets(pool, n_paths, n_sets).groupby([*KEYS, "set"], sort=False):
+    for key, paths in cut_sets(in_memory(pool), n_paths, n_sets).groupby([*KEYS, "set"], sort=False):
         members = [(text.split(), right) for text, right in zip(paths.text, paths.correct, strict=True)]
         for words in (words for words, right in members if not right):
             others = [(parting(words, other), bool(right)) for other, right in members if other != words]
