@@ -11,10 +11,9 @@ a `Choice`. One's own takes eight lines:
         "The vote of the last two paths: a method that nobody should use."
         return Choice(vote(answers[-2:]))
 
-In a file it is a method of study `ways` with `a2r run ways -p methods=mine.py`; in a cell of any notebook, of what that
-plays from there on. `a2r.played(problems, pool, prices, n_paths, n_sets, methods=named("Cons", "Last two"))` has the
-outcomes of methods on the sets of a study's pool, each billed for what it used and nothing else, as rows that go with
-those of `a2r.outcomes` (without `methods=`, of all that need no more than the pool).
+In a file it is a method of study `ways` with `a2r run ways -p methods=mine.py`. In a cell of a notebook
+`a2r.played(problems, pool, prices, n_paths, n_sets, methods=named("Cons", "Last two"))` has the outcomes of methods on
+the sets of a pool, each billed for what it used and nothing else, as rows that go with those of `a2r.outcomes`.
 """
 
 import math
@@ -53,11 +52,18 @@ def ballot(answers: Answers) -> dict[str, list[int]]:
     return {name: sorted(i for key in named[name] for i in positions[key]) for name in sorted(named)}
 
 
+def weighted(answers: Answers, weights: Sequence[float]) -> list[str]:
+    """The answers whose paths' weights have the largest sum, as canonical keys: one, several when tied (sorted), none
+    when that is 0; paths without a weight (nan) do not vote."""
+    groups = ballot(answers).items()
+    sums = {name: sum(weights[i] for i in voters if weights[i] == weights[i]) for name, voters in groups}
+    most = max(sums.values(), default=0.0)
+    return [name for name, total in sums.items() if total > 0 and math.isclose(total, most, rel_tol=1e-12)]
+
+
 def vote(answers: Answers) -> list[str]:
-    """The answers with most votes, as canonical keys: one, several when tied (sorted), none when nobody voted."""
-    groups = ballot(answers)
-    most = max(map(len, groups.values()), default=0)
-    return [name for name, voters in groups.items() if len(voters) == most]
+    """The answers with most votes, as `weighted`."""
+    return weighted(answers, [1] * len(answers))
 
 
 def majority(answers: Answers, gold: str) -> float:
@@ -78,19 +84,15 @@ def explorer_state(correct: Sequence[bool], answers: Answers) -> str:
     ValueError if the lengths differ or a path without an answer is marked right.
     """
     if len(correct) != len(answers) or not len(answers):
-        raise ValueError(
-            f"explorer_state: {len(correct)} verdicts for {len(answers)} answers; give one of each a path."
-        )
+        raise ValueError(f"{len(correct)} verdicts for {len(answers)} answers; give one of each a path.")
     if not any(correct) or all(correct):
         return "all" if any(correct) else "none"
-    most = {True: 0, False: 0}  # votes of the largest right group, and of the largest wrong one
-    for voters in ballot(answers).values():
-        right = any(correct[i] for i in voters)
-        most[right] = max(most[right], len(voters))
-    if not most[True]:
+    groups = ballot(answers).values()
+    right = max((len(voters) for voters in groups if any(correct[i] for i in voters)), default=0)
+    wrong = max((len(voters) for voters in groups if not any(correct[i] for i in voters)), default=0)
+    if not right:
         raise ValueError("explorer_state: a path without an answer is marked correct; grade the set again.")
-    lead = most[True] - most[False]
-    return "minority" if lead < 0 else "majority" if lead else "tie"
+    return "minority" if right < wrong else "majority" if right > wrong else "tie"
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,8 @@ def named(*names: str) -> dict[str, Method]:
 def load(path: str) -> None:
     """Run a Python file that registers methods of one's own. UserError where there is none."""
     if not Path(path).is_file():
-        raise UserError(
-            f"there is no file {Path(path).absolute()} to take methods from; give the path of a Python file."
-        )
+        where = Path(path).absolute()
+        raise UserError(f"there is no file {where} to take methods from; give the path of a Python file.")
     runpy.run_path(path)
 
 
@@ -203,14 +204,6 @@ def route(answers: Answers, scores: Scores, sure: float = 0.75, split: float = 0
     return Choice(vote(answers)) if share >= sure else Choice(ask="synthesizer" if share >= split else "large")
 
 
-def weighted(answers: Answers, weights: Sequence[float]) -> list[str]:
-    """The answers whose paths' weights have the largest sum, as `vote`; paths without a weight (nan) do not vote."""
-    groups = ballot(answers).items()
-    sums = {name: sum(weights[i] for i in voters if weights[i] == weights[i]) for name, voters in groups}
-    most = max(sums.values(), default=0.0)
-    return [name for name, total in sums.items() if total > 0 and math.isclose(total, most, rel_tol=1e-12)]
-
-
 def best(answers: Answers, values: Sequence[float]) -> list[str]:
     """Best-of-N, ties broken by the vote: the vote among the paths of the highest value that have an answer."""
     known = [i for voters in ballot(answers).values() for i in voters if values[i] == values[i]]
@@ -236,10 +229,9 @@ JUDGED = {
 
 for _name, _title in {**{name: f"Best by {name}" for name in LOGPROBS}, **JUDGED}.items():
     method(_title, needs=(_name,))(lambda answers, scores, name=_name: Choice(best(answers, scores[name])))
-for _name in (*LOGPROBS, "verified"):
-    # of a log-probability the geometric mean probability, so that a path has a vote between 0 and 1
+for _name in LOGPROBS:  # by the geometric mean probability, so that a path has a vote between 0 and 1
     method(f"Vote by {_name}", needs=(_name,))(
-        lambda answers, scores, name=_name, weight=math.exp if _name in LOGPROBS else float: Choice(
-            weighted(answers, [weight(score) for score in scores[name]]) or vote(answers)
+        lambda answers, scores, name=_name: Choice(
+            weighted(answers, [math.exp(score) for score in scores[name]]) or vote(answers)
         )
     )

@@ -25,13 +25,15 @@ class Round:
 
     `model` writes them (None: the schedule's synthesizer), asked with the prompt `form`: "synthesizer", another one
     that takes a problem and references, "mixture" (references in the system message) or "debate" (own output as own
-    turn, k others as references; as many outputs as the round before).
+    turn, k others as references; as many outputs as the round before). `apart`: the first output reads the first k,
+    the second the next k, and so on, as `synthesize` does set by set.
     """
 
     width: int
     k: int | None = None
     model: str | None = None
     form: str = "synthesizer"
+    apart: bool = False
 
 
 # Those of others by name, from the set's size n, RSA's k and the number of rounds t.
@@ -99,22 +101,25 @@ def play(
 def check(step: Round, number: int, size: int) -> None:
     """UserError where a round cannot be played over `size` texts."""
     most = size - 1 if step.form == "debate" else size
-    if step.width < 1 or not 1 <= (most if step.k is None else step.k) <= most:
-        raise UserError(
-            f"round {number} of a schedule is to read {step.k or most} of {most} texts and to write {step.width}; "
-            "it needs at least one of each, and can read no more than there are."
-        )
+    k = most if step.k is None else step.k
+    if step.width < 1 or not 1 <= k <= most // (step.width if step.apart else 1):
+        what = f"to read {k} of {most} texts{' apart' * step.apart} and to write {step.width}"
+        rule = "it needs at least one of each, and can read no more than there are"
+        raise UserError(f"round {number} of a schedule is {what}; {rule}.")
     if step.form == "debate" and step.width != size:
-        raise UserError(
-            f"round {number} is a debate of {step.width} where there are {size} agents; each of them writes one."
-        )
+        what = f"a debate of {step.width} where there are {size} agents"
+        raise UserError(f"round {number} is {what}; each of them writes one.")
 
 
 def _shown(lab: Profile, question: str, components: list[str], step: Round, seed: tuple, number: int, i: int) -> str:
     """The messages of output `i` of a round, as JSON."""
     debate = step.form == "debate"
     there = [j for j in range(len(components)) if not debate or j != i]
-    if step.k in (None, len(there)):
+    if step.apart:
+        run, problem, place = seed
+        order = prompts.order(step.k, derive_seed(run, problem, place * step.width + i))
+        read = [i * step.k + j for j in order]
+    elif step.k in (None, len(there)):
         again = (() if number == 1 else (number,)) + ((i,) if debate else ())
         read = [there[j] for j in prompts.order(len(there), derive_seed(*seed, *again))]
     else:

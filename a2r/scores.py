@@ -5,6 +5,7 @@ a set's paths together, so that it is paid for the set.
 """
 
 from collections import Counter
+from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
@@ -27,11 +28,11 @@ class Set(NamedTuple):
     paths: pd.DataFrame
     components: dict[int, str]
 
-    def ask(self, lab: Profile, form: str, labels: list[int], indices: range = range(1), condition: str = "") -> Ask:
-        """The paths with these labels, in this order, shown in a prompt of this form."""
+    def ask(self, lab: Profile, form: str, labels: list[int], index: int = 0, condition: str = "") -> Ask:
+        """The paths with these labels, in this order, shown in a prompt of this form; the sample of this index."""
         messages = prompts.messages(form, self.problem.question, [self.components[i] for i in labels], text=lab.prompt)
         explorer, where = "+".join(dict.fromkeys(self.paths.model)), (self.problem.benchmark, self.problem.problem_id)
-        return Ask(*where, tuple(messages), indices, self.number, explorer, condition or form)
+        return Ask(*where, tuple(messages), range(index, index + 1), self.number, explorer, condition or form)
 
     def shuffled(self, lab: Profile, by: str) -> list[int]:
         """The labels in an order drawn by (run seed, problem, set, `by`)."""
@@ -85,61 +86,53 @@ def chosen(lab: Profile, model: str, sets: list[Set], form: str = "chooser") -> 
     return Score(values, spent)
 
 
-def verified(lab: Profile, model: str, sets: list[Set], form: str = "verifier", draws: int = 1) -> Score:
-    """The share of `draws` verdicts of `model` that call a path right: self-verification of every path by itself.
+def verified(lab: Profile, model: str, sets: list[Set], form: str = "verifier") -> Score:
+    """1 for the paths that `model` calls right, each shown by itself (self-verification), 0 for the others.
 
     Two paths of a set that say the same are asked about apart, as two samples of one prompt.
     """
     asks, labels = [], []
     for one in sets:
-        before: Counter = Counter()
-        for label, component in one.components.items():
-            asks.append(one.ask(lab, form, [label], range(before[component], before[component] + draws)))
-            before[component] += draws
-            labels += [label] * draws
+        said = list(one.components.values())
+        labels += one.components
+        asks += [one.ask(lab, form, [i], said[:k].count(said[k])) for k, i in enumerate(one.components)]
     spent = pipeline.ask(lab, model, "synthesizer", asks)
     accepted = [canonical(extract(text) or "").casefold() in YES for text in spent.text]
-    return Score(pd.Series(accepted, index=labels, dtype=float).groupby(level=0).mean(), spent)
+    return Score(pd.Series(accepted, index=labels, dtype=float), spent)
 
 
-def wins(lab: Profile, model: str, sets: list[Set], form: str = "chooser", swiss: int = 0) -> Score:
+def wins(lab: Profile, model: str, sets: list[Set], form: str = "chooser", swiss: bool = False) -> Score:
     """Matches won in a tournament in which `model` is shown two paths at a time, each pair in both orders.
 
     Knockout (arXiv 2411.19477): winners go on until one is left; drawn lots decide who meets whom, and a match in
-    which the two orders contradict each other. `swiss` rounds instead (V1, arXiv 2603.04304): all play on, next to
+    which the two orders contradict each other. Or `swiss`, log2(N) rounds (V1, arXiv 2603.04304): all play on, next to
     those with as many points. Where two paths have one answer nothing is asked: it is right or wrong in both. `spent`
     has the columns `stage` and, in pool labels, `one`, `two` (as they were shown) and `won` (<NA>: neither).
     """
     answers = pd.concat([one.paths.answer for one in sets]).items()
     said = {i: canonical(answer) if isinstance(answer, str) else f"no answer {i}" for i, answer in answers}
-    points = [dict.fromkeys(one.shuffled(lab, "lots"), 0.0) for one in sets]
-    alive, stages = [list(lots) for lots in points], []
-    while len(stages) < swiss if swiss else any(len(line) > 1 for line in alive):
-        lines = [
-            sorted(line, key=lambda i, p=p: -p[i]) if swiss else line for line, p in zip(alive, points, strict=True)
-        ]
-        matches = [list(zip(line[::2], line[1::2], strict=False)) for line in lines]
-        differing = [
-            (one, a, b) for one, some in zip(sets, matches, strict=True) for a, b in some if said[a] != said[b]
-        ]
-        shown = [(one, pair) for one, a, b in differing for pair in ([a, b], [b, a])]
-        asks = (one.ask(lab, form, pair, condition=f"{form} of two") for one, pair in shown)
+    alive, rounds = [one.shuffled(lab, "lots") for one in sets], (len(sets[0].paths) - 1).bit_length()
+    points = {label: 0.0 for line in alive for label in line}
+    stages: list[pd.DataFrame] = []
+    while len(stages) < rounds if swiss else any(len(line) > 1 for line in alive):
+        lines = [sorted(line, key=points.get, reverse=True) for line in alive]  # lots decide where points are equal
+        matches = [(k, *pair) for k, line in enumerate(lines) for pair in zip(line[::2], line[1::2], strict=False)]
+        shown = [(k, pair) for k, a, b in matches if said[a] != said[b] for pair in ((a, b), (b, a))]
+        asks = (sets[k].ask(lab, form, list(pair), condition=f"{form} of two") for k, pair in shown)
         made = pipeline.ask(lab, model, "synthesizer", asks)
-        places = zip((pair for _, pair in shown), map(_number, made.text), strict=True)
-        won = [pair[n - 1] if n in (1, 2) else None for pair, n in places]
+        numbers = map(_number, made.text)
+        won = [pair[n - 1] if n in (1, 2) else None for (_, pair), n in zip(shown, numbers, strict=True)]
         names = {"one": [pair[0] for _, pair in shown], "two": [pair[1] for _, pair in shown]}
         stages.append(made.assign(stage=len(stages), **names, won=pd.array(won, dtype="Int64")))
         votes = Counter(won)
-        for line, score, some in zip(alive, points, matches, strict=True):
-            for one, two in some:
-                winner, loser = (two, one) if votes[two] > votes[one] else (one, two)
-                drawn = swiss and votes[one] == votes[two]
-                score[winner] += 0.5 if drawn else 1
-                score[loser] += 0.5 if drawn else 0
-                if not swiss:
-                    line.remove(loser)
-    values = pd.Series({label: value for score in points for label, value in score.items()})
-    return Score(values, pd.concat(stages, ignore_index=True) if stages else None)
+        for k, one, two in matches:
+            winner, loser = (two, one) if votes[two] > votes[one] else (one, two)
+            share = 0.5 if swiss and votes[one] == votes[two] else 1.0
+            points[winner] += share
+            points[loser] += 1 - share
+            if not swiss:
+                alive[k].remove(loser)
+    return Score(pd.Series(points), pd.concat(stages, ignore_index=True) if stages else None)
 
 
 # What a judge can be asked: score (`methods.JUDGED`) -> how, and its forms, of which the first that it knows is taken.
@@ -148,19 +141,14 @@ ASKED = {
     "consistent": (chosen, ("consistent",)),
     "verified": (verified, ("verifier",)),
     "knockout": (wins, ("chooser",)),
-    "swiss": (wins, ("chooser",)),
+    "swiss": (partial(wins, swiss=True), ("chooser",)),
 }
 
 
 def judged(lab: Profile, model: str, sets: list[Set]) -> dict[str, Score]:
-    """Every score of `ASKED` whose form the profile's models know; a Swiss tournament has log2(N) rounds."""
-    rounds = (len(sets[0].paths) - 1).bit_length()
+    """Every score of `ASKED` whose form the profile's models know."""
     known = {name: [form for form in forms if form in lab.forms] for name, (_, forms) in ASKED.items()}
-    return {
-        name: ask(lab, model, sets, known[name][0], **({"swiss": rounds} if name == "swiss" else {}))
-        for name, (ask, _) in ASKED.items()
-        if known[name]
-    }
+    return {name: ask(lab, model, sets, known[name][0]) for name, (ask, _) in ASKED.items() if known[name]}
 
 
 def _number(text: str) -> int:

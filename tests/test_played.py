@@ -85,7 +85,7 @@ def test_what_is_chosen_scores_and_a_fallback_is_the_vote():
     assert choose("Best by verified", answers, verified=[1, 0, 1, 1]).answers == ["5", "6", "7"], (
         "the vote of the accepted ones"
     )
-    assert choose("Vote by verified", answers, verified=[0, 0, 0, 0]).answers == ["6"]
+    assert choose("Vote by mean", answers, mean=[-1e6] * 4).answers == ["6"], "no weight: the vote"
     assert best([None, "5"], [9.0, 1.0]) == ["5"], "a path without an answer cannot be chosen"
 
 

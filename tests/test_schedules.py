@@ -50,6 +50,16 @@ def test_a2r_is_one_round_of_one(lab, problems, pool, use):
     )
 
 
+def test_apart_is_a2r_set_by_set(lab, problems, pool, use):
+    """One output each of several sets, which are those of `synthesize`; and what comes after reads them all."""
+    by_set = synthesize(lab, "b", problems, pool, 4, 8)
+    engine = use(Talker())
+    apart = play(lab, "b", problems, pool, [Round(4, 4, apart=True), Round(1)], 16, 2)
+    first, last = (part for _, part in apart.groupby("round"))
+    assert sorted(first.id) == sorted(by_set.id) and first.groupby(["problem_id", "set"]).size().eq(4).all()
+    assert len(engine.asked) == len(last) == 6 and {len(set(read_by(request))) for request in engine.requests} == {4}
+
+
 @pytest.mark.parametrize(("n", "k", "t"), [(16, 4, 3), (4, 2, 2)])
 def test_rsa(lab, problems, pool, use, n, k, t):
     """n·t calls, each of k different outputs of the round before; who is read is drawn, and everyone about as often."""
@@ -146,6 +156,7 @@ def test_rounds_may_have_models_of_their_own(lab, problems, pool, use):
     [
         ([Round(2), Round(1, 3)], "round 2 of a schedule is to read 3 of 2 texts"),
         ([Round(0)], "round 1 of a schedule is to read 4 of 4 texts and to write 0"),
+        ([Round(2, 3, apart=True)], "round 1 of a schedule is to read 3 of 4 texts apart and to write 2"),
         ([Round(2, form="debate")], "round 1 is a debate of 2 where there are 4 agents"),
     ],
 )

@@ -69,11 +69,9 @@ def test_every_path_is_verified_by_itself(lab, problems, pool, sets, use):
     assert score.spent.groupby(["problem_id", "set"])["id"].nunique().eq(4).all(), (
         "those who say the same are asked about apart"
     )
-    use(Scripted(lambda question, references, index: "yes" if index % 2 else "no"))
-    assert (verified(lab.with_(seed=1), "b", sets, draws=2).values == 0.5).all()
 
 
-@pytest.mark.parametrize("swiss", [0, 2])
+@pytest.mark.parametrize("swiss", [False, True])
 def test_a_tournament_finds_the_right_path(lab, problems, pool, sets, use, swiss):
     engine = use(Scripted(knowing))
     score = wins(lab, "b", sets, swiss=swiss)
@@ -90,7 +88,7 @@ def test_a_tournament_finds_the_right_path(lab, problems, pool, sets, use, swiss
 
 def test_a_judge_who_looks_at_the_place_alone_decides_nothing(lab, sets, use):
     use(Scripted(lambda *_: "1"))
-    score = wins(lab, "b", sets, swiss=2)
+    score = wins(lab, "b", sets, swiss=True)
     assert (score.values == 1.0).all(), "half a point a round for everyone"
 
 

@@ -67,9 +67,8 @@ def draw(frame: pd.DataFrame, knobs: list[str]) -> Figure | None:
 
     None where the table holds no accuracies of a pair, too many, or those of a single benchmark once more.
     """
-    if not {"explorer", "synthesizer"} <= set(frame) or not {"A2R", "Cons"} <= set(frame.method):
-        return None
-    if "benchmark" in frame and frame.benchmark.nunique() == 1:
+    of_pairs = {"explorer", "synthesizer"} <= set(frame) and {"A2R", "Cons"} <= set(frame.method)
+    if not of_pairs or ("benchmark" in frame and frame.benchmark.nunique() == 1):
         return None
     frame = frame[frame.method.isin(("Pass", "Cons", "A2R"))].copy()
     single = frame.method.eq("Pass") & frame.N.eq(1)

@@ -59,8 +59,7 @@ def widget(problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame, 
 
 
 def sets(problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame, lab: Profile) -> list[dict]:
-    """One record a synthesis: its problem, its set's paths, what it read, wrote and cost, and its move
-    (`transitions`)."""
+    """One record a synthesis: its problem, what it read, wrote and cost, and its move (`transitions`)."""
     prices = read_prices(lab.prices)
     moved = transitions(pool, syntheses, problems, lab.n_paths, lab.n_sets)
     moved = moved.assign(cost=price(moved, prices).to_numpy())
@@ -71,14 +70,8 @@ def sets(problems: pd.DataFrame, pool: pd.DataFrame, syntheses: pd.DataFrame, la
     for s in moved.itertuples():
         read, problem = by_set[s.problem_id, s.set], by_problem.loc[s.problem_id]
         about = {"id": s.problem_id, "set": int(s.set), "question": problem.question, "answer": str(problem.answer)}
-        about |= {
-            "explorer": s.explorer,
-            "synthesizer": s.model,
-            "state": s.state,
-            "move": s.move,
-            "right": int(s.right),
-        }
-        shown = {"paths": [sample(path) for path in read.itertuples()], "synthesis": sample(s)}
+        about |= {"explorer": s.explorer, "synthesizer": s.model, "state": s.state, "move": s.move}
+        shown = {"right": int(s.right), "paths": [sample(path) for path in read.itertuples()], "synthesis": sample(s)}
         records.append(about | shown | {"cost": number(1000 * (read.cost.sum() + s.cost))})
     return records
 

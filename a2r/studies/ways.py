@@ -1,8 +1,8 @@
 """Ways to spend the same paths: votes, confidence, choosing, synthesis, rounds and depth, at what each of them costs.
 
-One explorer's pool serves all. Sets of N paths are what A2R, gates, judges and small schedules read; the first
-`n_population` are what the larger schedules start from. The vote and stopping rules may draw as many paths as the
-dearest way costs, so that every way is held against a vote of its own cost. `score` is `outcomes.played` of a pool."""
+One explorer's pool serves all, its first paths first: sets of N for A2R, gates, judges and small schedules, the first
+`n_population` for larger ones, and for votes and stopping rules as many as the dearest way costs, so that every way is
+held against a vote of its own cost. `score` is `outcomes.played` of a pool."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,30 +14,30 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from a2r import scores
-from a2r.errors import UserError
 from a2r.methods import JUDGED, METHODS, Method, agreement, load, majority, named
 from a2r.outcomes import BILL, Score, bills, grade, played
 from a2r.pipeline import cut_sets, explore
 from a2r.prices import price
 from a2r.problems import dial_of, with_tests
 from a2r.profiles import Profile
-from a2r.results import stats
+from a2r.results import stats, tables
 from a2r.results.figures import DARK, bars, captioned, counted, label_ends, log_ticks, narrow, panels, said
-from a2r.results.stats import KEYS
-from a2r.results.tables import front
+from a2r.results.stats import DIFFERENCE, KEYS, SHARE
 from a2r.schedules import SCHEDULES, Round, play
 
-COLOURS = "#0173b2", "#56b4e9", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#8c8c8c"
 NAMES = "vote", "confidence", "choosing", "synthesis", "rounds", "depth", "ceiling"
+COLOURS = "#0173b2", "#56b4e9", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#8c8c8c"
 FAMILIES = dict(zip(NAMES, COLOURS, strict=True))
-SMALL, LARGE = ("A2R", "ParaGator", "Layers", "Mixture-of-Agents", "Debate", "GenSynthesis"), ("RSA", "PaCoRe")
+SMALL, LARGE = ("ParaGator", "Layers", "Mixture-of-Agents", "Debate", "GenSynthesis"), ("RSA", "PaCoRe")
 WHOLE = ("Cons", "Oracle", "Adaptive", "Early stop")  # methods that `votes` plays
 VOTES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LEAST, MOST, STEP = 32, 128, 8  # paths of a problem that the vote has where nobody says how many
 MOST_SETS = 16  # of one size that the vote is scored on
 SIZES = {"n_population": 8, "n_references": 4, "n_rounds": 2}
+SEVERAL = (4, 8)  # outputs of A2R, where there is more than one
 DIALS = (1, 8)  # candidates that a path may test, beside the problems' own number
 MARGIN = 0.02  # what is no loss
+SET = [*KEYS, "set"]
 
 
 class Roles(NamedTuple):
@@ -57,7 +57,7 @@ def roles(lab: Profile, explorer: str | None = None, synthesizer: str | None = N
 
 
 class Schedule(NamedTuple):
-    """A schedule as it is played: its family, who writes its rounds, and the sets of paths that it starts from."""
+    """A schedule as it is played: its family, its rounds and who writes them, and the sets of paths it starts from."""
 
     family: str
     rounds: list[Round]
@@ -82,26 +82,27 @@ def run(
     """Every way of this profile: those whose prompts its models know (`forms`). Reads or samples what they need.
 
     `methods` is a file of one's own (`methods.load`). `given` are sizes in place of those of SIZES, and `n_pool`, the
-    paths of a problem that votes may draw: else as many as the dearest way costs, LEAST to MOST of them, or of imported
-    paths those of the sets. Without a synthesizer only what needs no further sample. UserError for a pool that is too
-    small for the profile's sets or the population.
+    paths of a problem that votes may draw, if the other ways draw no more: else as many as the dearest of them costs,
+    LEAST to MOST, and of imported paths those of the sets. Without a synthesizer only what needs no further sample.
     """
     if methods:
         load(methods)
     n, sets, imported = lab.n_paths, lab.n_sets, lab.model(who.explorer).imported
     sizes = SIZES | ({"n_population": n} if imported else {}) | {name: size for name, size in given.items() if size}
-    first, n_pool = max(sizes["n_population"], n * sets), sizes.get("n_pool")
-    if n_pool and n_pool < first:
-        needed = f"{sets} sets of {n} and a population of {sizes['n_population']}"
-        raise UserError(f"a pool of {n_pool} paths is too small for {needed}; raise n_pool.")
+    plans = schedules(lab, who, sizes) if who.synthesizer else {}
+    first = max([n * sets, *(plan.size * plan.sets for plan in plans.values())])
     pool = grade(explore(lab, who.explorer, problems, first), problems)
-    score, frames, made, told = partial(played, problems, pool, prices), [], {}, {}
-    for label, plan in schedules(lab, who, sizes).items() if who.synthesizer else ():
+    score, made, told, texts, stops = partial(played, problems, pool, prices), {}, {}, {}, {}
+    for label, plan in plans.items():
         samples = play(lab, plan.model, problems, pool, plan.rounds, plan.size, plan.sets, label)
         made[label] = grade(samples, problems)
-        frames.append(schedule_rows(score, problems, prices, label, plan, made[label]))
-    texts = dict(zip(("synthesizer", "large"), made.values(), strict=False))
+        for number in range(1, len(plan.rounds) + 1):
+            name = label if number == len(plan.rounds) else f"{label}, {number} round{'s' * (number > 1)}"
+            so_far = made[label][made[label]["round"] <= number]
+            stops.setdefault(frozenset(so_far.id), (name, plan, so_far))  # what is another way already has its name
+    frames = [stopped(score, problems, prices, *stop) for stop in stops.values()]
     if who.synthesizer:
+        texts = {"synthesizer": made[f"A2R@{n}"], "large": made[f"A2R@{n} by {who.large}"]}
         shown = scores.sets_of(problems, pool, n, sets)
         told = {judge: scores.judged(lab, judge, shown) for judge in dict.fromkeys([who.synthesizer, who.large])}
         if lab.engine != "openai":  # whose servers tell nothing of a text that is given
@@ -109,27 +110,46 @@ def run(
         frames += depth(lab, who.explorer, problems, prices) if not imported else []
     frames += free(score, lab, who, texts, told)
     dearest = pd.concat(frames).groupby("method").cost.mean().max() / price(pool, prices).mean()  # in paths
-    wanted = STEP * ceil(dearest / STEP) if np.isfinite(dearest) else LEAST
-    n_pool = n_pool or (first if imported else max(first, min(MOST, max(LEAST, wanted))))
+    wanted = STEP * ceil(np.nan_to_num(dearest, posinf=0) / STEP)
+    n_pool = max(first, sizes.get("n_pool") or (0 if imported else min(MOST, max(LEAST, wanted))))
     whole = grade(explore(lab, who.explorer, problems, n_pool), problems) if n_pool > first else pool
     voted = votes(partial(played, problems, whole, prices), n_pool, n, sets)
     return Played(pd.concat([*voted, *frames], ignore_index=True), pool, made, told)
 
 
 def schedules(lab: Profile, who: Roles, sizes: dict[str, int]) -> dict[str, Schedule]:
-    """Those whose prompts the models know, by label: first the syntheses that gates and routes ask for."""
+    """Those whose prompts the models know, by label: first the syntheses that gates and routes ask for, then several
+    of a set and, where there may be more paths, several sets with one each."""
     n, sets, many = lab.n_paths, lab.n_sets, sizes["n_population"]
+    found = {f"A2R@{n}": Schedule("synthesis", [Round(1)], who.synthesizer, n, sets)}
+    found[f"A2R@{n} by {who.large}"] = found[f"A2R@{n}"]._replace(model=who.large)
+    for m in SEVERAL:
+        found[f"A2R@{n}, {m} syntheses"] = Schedule("synthesis", [Round(m)], who.synthesizer, n, sets)
+    for m in SEVERAL if not lab.model(who.explorer).imported else ():
+        found[f"A2R@{n}, {m} sets"] = Schedule("synthesis", [Round(m, n, apart=True)], who.synthesizer, m * n, 1)
     starts = {**dict.fromkeys(SMALL, (n, sets)), **dict.fromkeys(LARGE, (many, 1)), "Refinement": (1, sets)}
-    found = {}
     for name, (size, few) in starts.items():
         steps = SCHEDULES[name](size, sizes["n_references"], sizes["n_rounds"])
         if {step.form for step in steps} <= {*lab.forms, "synthesizer"} and (steps[0].k or 1) <= size:
-            one = len(steps) == 1 and name != "Debate"
-            family = "synthesis" if one else "depth" if name == "Refinement" else "rounds"
+            family = {"GenSynthesis": "synthesis", "Refinement": "depth"}.get(name, "rounds")
             found[f"{name}@{size}"] = Schedule(family, steps, who.synthesizer, size, few)
-        if name == "A2R":
-            found[f"A2R@{n} by {who.large}"] = Schedule("synthesis", [Round(1)], who.large, n, sets)
     return found
+
+
+def stopped(
+    score: Callable, problems: pd.DataFrame, prices: pd.DataFrame, name: str, plan: Schedule, samples: pd.DataFrame
+) -> pd.DataFrame:
+    """The outcomes of a schedule that ends with the last round of `samples`, as `outcomes.played`: the vote of what
+    that round wrote, at the cost of the paths and of all rounds; of a round the slowest output counts for the seconds.
+    """
+    gold, sets = problems.set_index("problem_id").answer, ["problem_id", "set"]
+    base = score(plan.size, plan.sets, methods=named("Cons")).set_index(sets)
+    spent = bills(samples.assign(stage=samples["round"]), prices)
+    written = samples[samples["round"] == samples["round"].max()].groupby(sets).answer.agg(list)
+    right = pd.Series([majority(answers, gold[i]) for (i, _), answers in written.items()], written.index)
+    paid = {column: base[column] + spent[column] for column in BILL}
+    base = base.assign(method=name, synthesizer=plan.model, correct=right, family=plan.family, **paid)
+    return base.reset_index()
 
 
 def votes(score: Callable, size: int, n: int, sets: int) -> Iterator[pd.DataFrame]:
@@ -160,26 +180,6 @@ def family_of(method: Method) -> str:
     return "confidence" if method.needs else "synthesis" if method.asks else "vote"
 
 
-def schedule_rows(
-    score: Callable, problems: pd.DataFrame, prices: pd.DataFrame, label: str, plan: Schedule, samples: pd.DataFrame
-) -> pd.DataFrame:
-    """The outcomes of a schedule after each round, as `outcomes.played`: the vote of what the round wrote.
-
-    The last round goes by the schedule's label, the ones before with their number. Costs are those of the paths and of
-    all rounds so far; of a round the slowest output counts for the seconds.
-    """
-    gold, last, frames = problems.set_index("problem_id").answer, len(plan.rounds), []
-    base = score(plan.size, plan.sets, methods=named("Cons")).set_index(["problem_id", "set"])
-    for number in range(1, last + 1):
-        spent = bills(samples[samples["round"] <= number].assign(stage=samples["round"]), prices)
-        written = samples[samples["round"] == number].groupby(["problem_id", "set"]).answer.agg(list)
-        right = pd.Series([majority(a, gold[i]) for (i, _), a in written.items()], written.index)
-        method = label if number == last else f"{label}, round {number}"
-        paid = {column: base[column] + spent[column] for column in BILL}
-        frames.append(base.assign(method=method, synthesizer=plan.model, correct=right, **paid))
-    return pd.concat(frames).reset_index().assign(family=plan.family)
-
-
 def depth(lab: Profile, explorer: str, problems: pd.DataFrame, prices: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """One path, and the vote of N, that may test fewer or more candidates, where every question has that dial."""
     for tests in DIALS if problems.question.map(dial_of).notna().all() else ():
@@ -191,22 +191,18 @@ def depth(lab: Profile, explorer: str, problems: pd.DataFrame, prices: pd.DataFr
 
 
 def points(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """One row a method: family, accuracy, cost of 1,000 problems and critical path in seconds as Intervals over
-    problems, the sets of a problem that these are means of, and whether it is on the front of accuracy against cost,
+    """One row a method: family, accuracy, cost of 1,000 problems and seconds as Intervals (no number where one lacks),
+    the sets of a problem that these are means of, problems, and whether it is on the front of accuracy against cost,
     and against seconds; the ceiling is on none."""
-    rows = []
-    for (family, method), part in outcomes.groupby(["family", "method"], sort=False):
-        means = part.groupby(KEYS)[["correct", "cost", "seconds"]].mean()
-        numbers = {"correct": mean(means.correct), "cost": mean(1000 * means.cost, None)}
-        numbers |= {"seconds": mean(means.seconds, None), "sets": len(part) // len(means), "n": len(means)}
-        rows.append({"method": method, "family": family, **numbers})
-    table = pd.DataFrame(rows)
-    real = table[(table.family != "ceiling") & ~table.method.str.contains(", round ")]
+    spent = outcomes[["cost", "seconds"]] * [1000, 1]
+    spent = spent.mask(spent.isna().groupby(outcomes.method).transform("any"))
+    bounds = {"correct": SHARE, "cost": None, "seconds": None}
+    table = tables.means(outcomes.assign(**spent), ["method", "family"], bounds)
+    estimates = table[list(bounds)].map(lambda value: value.estimate)
     for against in ("cost", "seconds"):
-        estimates = pd.DataFrame({c: [v.estimate for v in real[c]] for c in ("correct", against)}, index=real.index)
-        best = front(estimates.dropna(), against)
-        table[f"front by {against}"] = best.reindex(table.index, fill_value=False)
-    return table
+        real = estimates[(table.family != "ceiling") & estimates[against].notna()]
+        table[f"front by {against}"] = tables.front(real, against).reindex(table.index, fill_value=False)
+    return table.assign(sets=table.sets // table.n)
 
 
 def matched(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -220,7 +216,7 @@ def matched(outcomes: pd.DataFrame) -> pd.DataFrame:
     sizes = pd.Series({name: int(name.split("@")[1]) for name in votes if name in cost}).sort_values()
     rows = []
     for method, family in outcomes[["method", "family"]].drop_duplicates().itertuples(index=False):
-        if method in sizes or family == "ceiling" or ", round " in method or method not in cost:
+        if method in sizes or family == "ceiling" or method not in cost:
             continue
         place = np.interp(cost[method], cost[sizes.index], range(len(sizes)))  # on the curve of votes, or at its end
         low, high, share = sizes.index[int(place)], sizes.index[ceil(place)], place % 1
@@ -242,25 +238,26 @@ def by_round(problems: pd.DataFrame, ways: Played) -> pd.DataFrame:
     `one − ceiling` and `vote − ceiling`: accuracy of one output, and of their vote, minus Pass@N of round 0, which no
     choosing among the paths can pass.
     """
-    gold, rows = problems.set_index("problem_id").answer, []
+    gold, frames = problems.set_index("problem_id").answer, []
     for label, samples in ways.rounds.items():
         if samples["round"].max() == 1:
             continue
         start = cut_sets(ways.pool, int(label.split("@")[1]), int(samples["set"].max()) + 1).assign(round=0)
-        ceiling = start.groupby([*KEYS, "set"]).correct.any().groupby(KEYS).mean()
-        for number, part in pd.concat([start, samples]).groupby("round"):
-            table = part.groupby([*KEYS, "set"]).agg(
-                one=("correct", "mean"), any=("correct", "max"), m=("id", "size"), answers=("answer", list)
-            )
-            table["vote"] = [majority(answers, gold[i]) for (_, i, _), answers in table.answers.items()]
-            table["kinds"] = [len({x for x in answers if isinstance(x, str)}) for answers in table.answers]
-            means = table.drop(columns="answers").astype(float).groupby(KEYS).mean()
-            numbers = {"one output": stats.interval(means.one), "vote": stats.interval(means.vote)}
-            numbers |= {"Pass@m": stats.interval(means["any"]), "answers": stats.interval(means.kinds, None)}
-            numbers |= {"one − ceiling": stats.difference(means.one, ceiling)}
-            numbers |= {"vote − ceiling": stats.difference(means.vote, ceiling), "n": len(means)}
-            rows.append({"schedule": label, "round": number, "outputs": int(table.m.iloc[0]), **numbers})
-    return pd.DataFrame(rows)
+        sets = pd.concat([start, samples]).groupby([*SET, "round"])
+        table = sets.agg(outputs=("id", "size"), one=("correct", "mean"), best=("correct", "max")).astype(float)
+        answers = sets.answer.agg(list)
+        table["vote"] = [majority(some, gold[i]) for (_, i, *_), some in answers.items()]
+        table["answers"] = [len({x for x in some if isinstance(x, str)}) for some in answers]
+        ceiling = table.best.xs(0, level="round").reindex(table.index.droplevel("round")).to_numpy()
+        minus = {"one − ceiling": table.one - ceiling, "vote − ceiling": table.vote - ceiling}
+        frames.append(table.assign(schedule=label, **minus).reset_index())
+    if not frames:
+        return pd.DataFrame()
+    names = {"one": "one output", "vote": "vote", "best": "Pass@m", "answers": "answers"}
+    bounds = dict.fromkeys(names.values(), SHARE) | {"answers": None}
+    bounds |= {"one − ceiling": DIFFERENCE, "vote − ceiling": DIFFERENCE}
+    rows = pd.concat(frames).rename(columns=names).astype({"outputs": int})
+    return tables.means(rows, ["schedule", "round", "outputs"], bounds)
 
 
 def gates(ways: Played, lab: Profile) -> pd.DataFrame:
@@ -269,16 +266,15 @@ def gates(ways: Played, lab: Profile) -> pd.DataFrame:
     `saved` is the share of syntheses that were not asked for, `right there` the accuracy of the vote where it stands;
     `loss` is A2R minus the gate with its 90% interval, and `no loss` whether that lies within 2 points of 0
     (equivalence, by two one-sided tests). Without a synthesizer the first two alone."""
-    n, rows, keys = lab.n_paths, [], [*KEYS, "set"]
-    share = cut_sets(ways.pool, n, lab.n_sets).groupby(keys).answer.agg(list).map(agreement)
-    of = {name: part.set_index(keys) for name, part in ways.outcomes.groupby("method")}
+    n, rows = lab.n_paths, []
+    share = cut_sets(ways.pool, n, lab.n_sets).groupby(SET).answer.agg(list).map(agreement)
+    of = {name: part.set_index(SET) for name, part in ways.outcomes.groupby("method")}
     vote, read = of[f"Cons@{n}"].loc[share.index], of.get(f"A2R@{n}")
     for g in range(2, n + 1):
         sure = share >= g / n
         row = {"vote where at least": g, "saved": mean(sure), "right there": mean(vote.correct[sure])}
         if read is not None:
-            gated = vote.correct.where(sure, read.correct).groupby(KEYS).mean()
-            always = read.correct.groupby(KEYS).mean()
+            gated, always = (c.groupby(KEYS).mean() for c in (vote.correct.where(sure, read.correct), read.correct))
             loss = stats.difference(always, gated, confidence=0.9)
             row |= {"accuracy": stats.interval(gated), "A2R": stats.interval(always), "loss": loss}
             row |= {"no loss": loss.low > -MARGIN and loss.high < MARGIN}
@@ -293,8 +289,7 @@ def judges(ways: Played, lab: Profile) -> pd.DataFrame:
     `right rejected` (e−) and `wrong accepted` (e+) of single paths; `right chosen` where a path is right, `wrong
     chosen` where none is, and `none chosen`, so that the vote stands; `right wins` of the comparisons of a right with a
     wrong path (none named: half a win)."""
-    pool, rows = ways.pool, []
-    sets = cut_sets(pool, lab.n_paths, lab.n_sets)
+    pool, rows, sets = ways.pool, [], cut_sets(ways.pool, lab.n_paths, lab.n_sets)
     for judge, told in ways.judged.items():
         row: dict = {"judge": judge}
         if score := told.get("verified"):
@@ -303,7 +298,7 @@ def judges(ways: Played, lab: Profile) -> pd.DataFrame:
             row |= {"wrong accepted": mean(table.said[~table.correct])}
         if score := told.get("chosen"):
             table = sets.assign(right=score.values * sets.correct, wrong=score.values * ~sets.correct)
-            each = table.groupby([*KEYS, "set"])[["correct", "right", "wrong"]].max()
+            each = table.groupby(SET)[["correct", "right", "wrong"]].max()
             row |= {"right chosen": mean(each.right[each.correct]), "wrong chosen": mean(each.wrong[~each.correct])}
             row |= {"none chosen": mean(1 - each[["right", "wrong"]].max(axis=1))}
         if (score := told.get("knockout")) and score.spent is not None:
@@ -314,23 +309,22 @@ def judges(ways: Played, lab: Profile) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mean(values: pd.Series, bounds: tuple[float, float] | None = stats.SHARE) -> stats.Interval:
-    """The mean over problems of values by problem; no number where there is no value, or one lacks, as the tokens of
-    imported paths."""
-    if not len(values) or values.isna().any():
-        return stats.Interval(float("nan"), float("nan"), float("nan"), len(values))
-    return stats.interval(values.astype(float).groupby(KEYS).mean(), bounds)
+def mean(shares: pd.Series) -> stats.Interval:
+    """The mean over problems of shares by problem; no number where there is none."""
+    if shares.empty:
+        return stats.Interval(float("nan"), float("nan"), float("nan"), 0)
+    return stats.interval(shares.astype(float).groupby(KEYS).mean())
 
 
 def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figure:
     """Accuracy against the cost of 1,000 problems, or against the `seconds` of the critical path, of every method.
 
-    Families by colour; the vote's sizes are a line, the front is dotted and its methods are filled; dashed is the
-    oracle of N. What costs nobody knows what is not drawn.
+    Families by colour; the vote's sizes are a line, the front is dotted and its ways are filled; dashed is the oracle
+    of N. What costs nobody knows what is not drawn.
     """
     figure, (axes,) = panels(5.2, 1)
     words = {"cost": f"cost of 1,000 problems ({currency}, log scale)", "seconds": "critical path (seconds, log scale)"}
-    methods = table[(table.family != "ceiling") & ~table.method.str.contains(", round ")]
+    methods = table[table.family != "ceiling"]
     methods = methods.assign(x=[v.estimate for v in methods[against]], y=[v.estimate for v in methods.correct])
     methods = methods.dropna(subset="x")
     for family, part in methods.groupby("family", sort=False):
@@ -347,9 +341,9 @@ def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figu
         return captioned(figure, f"The {against} of these paths is not known", counted(table.correct))
     axes.step(best.x, best.y, where="post", color=DARK, linewidth=0.9, linestyle=":", zorder=1)
     log_ticks(axes)
-    # all names would cross each other: those of the front, the best of each family, A2R and the largest vote
-    tops = [*methods.groupby("family").y.idxmax(), *best.index, *votes.index[-1:]]
-    shown = methods[methods.index.isin(tops) | methods.method.str.startswith("A2R@")]
+    # all names would cross each other: those of the front and A2R, and in a wide figure each family's best
+    tops = [*best.index, *votes.index[-1:], *([] if narrow() else methods.groupby("family").y.idxmax())]
+    shown = methods[methods.index.isin(tops) | methods.method.str.fullmatch(r"A2R@\d+( by .+)?")]
     ends = [(row.x, row.y, row.method, FAMILIES[row.family]) for row in shown.itertuples()]
     oracle = ceiling.method.replace("Oracle", "Pass")
     label_ends(axes, [*ends, (axes.get_xlim()[1], ceiling.correct.estimate, oracle, FAMILIES["ceiling"])])
@@ -357,13 +351,14 @@ def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figu
     top = methods.loc[methods.y.idxmax()]
     says = f"{len(best)} of {len(methods)} ways are on the front of accuracy against {against}"
     n = f"{counted(table.correct)}, {methods.sets.min()} to {methods.sets.max()} disjoint sets of each"
-    return captioned(figure, f"{says}; the best is {top.method} with {said(top.correct)}", n)
+    key = f"bars: 95% intervals over problems; filled: the front; line: the vote; dashed: {oracle}, a perfect selector"
+    return captioned(figure, f"{says}; the best is {top.method} with {said(top.correct)}", n, key)
 
 
 def draw_rounds(table: pd.DataFrame) -> Figure:
     """By round: accuracy of one output (filled) and of the vote (open), Pass@m (dotted), and the ceiling of round 0."""
     schedules = list(table.schedule.unique())
-    figure, grid = panels(1.9, len(schedules), sharey=True)
+    figure, grid = panels(1.9, len(schedules), wide=4 if narrow() else 3, sharey=True)
     lines = {
         "one output": {"color": FAMILIES["rounds"], "marker": "o"},
         "the vote": {"color": FAMILIES["vote"], "marker": "D", "markerfacecolor": "white"},
@@ -379,7 +374,9 @@ def draw_rounds(table: pd.DataFrame) -> Figure:
         axes.set(title=schedule, xticks=list(part["round"]), ylim=(-0.02, 1.02), xlabel="round (0: the paths)")
     grid[0].set_ylabel("accuracy")
     figure.legend(*grid[0].get_legend_handles_labels(), ncols=3, loc="outside upper center")
-    last = table.groupby("schedule", sort=False).tail(1)
-    above = sum(v.low > 0 for v in last["one − ceiling"])
-    says = f"In {above} of {len(last)} schedules one output of the last round passes the oracle of the first paths"
-    return captioned(figure, says, counted(table.vote))
+    several = table[table.schedule.isin(table.schedule[(table["round"] == 0) & (table.outputs > 1)])]
+    last = several.groupby("schedule").tail(1)
+    vote, one = (sum(value.low > 0 for value in last[f"{what} − ceiling"]) for what in ("vote", "one"))
+    says = f"Of {len(last)} schedules over several paths {vote} end with a vote above these paths' oracle, {one} with"
+    key = "bars: 95% intervals over problems; dashed: the oracle of the first paths"
+    return captioned(figure, f"{says} one output above it", counted(table.vote), key)
