@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from a2r.errors import StudyFailed, UserError
+from a2r.profiles import ROOT, available, from_root, load_profile, registered
 
 
 def parser() -> argparse.ArgumentParser:
@@ -128,9 +129,8 @@ def listed(text: str) -> list[str]:
 
 
 def run_studies(args: argparse.Namespace) -> None:
-    """Refuses all before running any, and says what is left by how long each took the last time."""
+    """Refuses all before running any. How long is left is told by what the committed runs took, at this run's pace."""
     from a2r.lab import runner
-    from a2r.profiles import from_root, load_profile
 
     given, sweeps = pairs(args.parameter, "-p"), pairs(args.sweep, "--sweep")
     profile = given.pop("profile", args.profile)
@@ -139,29 +139,27 @@ def run_studies(args: argparse.Namespace) -> None:
     combinations = [dict(zip(sweeps, v, strict=True)) for v in itertools.product(*map(listed, sweeps.values()))]
     todo = list(itertools.product(args.study or runner.runnable(profile), combinations))
     arguments = [(study, profile, {**given, **swept}) for study, swept in todo]
-    seconds = [runner.seconds(*each) for each in arguments]
     why = ["as asked" if args.again else runner.stale(*each) for each in arguments]
     for each, reason in zip(arguments, why, strict=True):
         if reason:
             runner.ready(*each)
-    executed, took = [], []
-    for i, each in enumerate(arguments):
-        study, reason = each[0], why[i] or (runner.stale(*each) if took else None)
-        if reason:
-            usual = sum(took) / len(took) if took else None
-            left = [known or usual for known, needed in zip(seconds[i:], why[i:], strict=True) if needed]
-            about = "" if None in left else f", about {max(1, round(sum(left) / 60))} min left"
-            print(f"[{i + 1} of {len(todo)}{about}] {study}: {reason}", file=sys.stderr, flush=True)
-            started = time.monotonic()
-            executed.append(runner.run(*each))
-            took.append(time.monotonic() - started)
-            made = {kind: _common(paths) for kind, paths in runner.results(executed[-1]).items() if paths}
-            said = f"notebook {from_root(executed[-1])}; {'; '.join(f'{k} {v}' for k, v in made.items())}"
-        else:
-            executed.append(runner.planned(*each)[2])
-            made = runner.results(executed[-1])
-            said = f"up to date ({_common([*made['tables'], *made['figures']])})"
-        print(f"{study}: {said}", flush=True)
+    usual = [runner.minutes(study) if reason else 0 for (study, *_), reason in zip(arguments, why, strict=True)]
+    executed, started = [], time.monotonic()
+    with runner.side_by_side([each for each, reason in zip(arguments, why, strict=True) if reason]) as run:
+        for i, each in enumerate(arguments):
+            study, done = each[0], sum(usual[:i])
+            if reason := why[i] or (runner.stale(*each) if done else None):
+                pace = (time.monotonic() - started) / done / 60 if done else 0
+                about = f", about {max(1, round(pace * sum(usual[i:])))} min left" if done else ""
+                print(f"[{i + 1} of {len(todo)}{about}] {study}: {reason}", file=sys.stderr, flush=True)
+                executed.append(run(*each))
+                made = {kind: _common(paths) for kind, paths in runner.results(executed[-1]).items() if paths}
+                said = f"notebook {from_root(executed[-1])}; {'; '.join(f'{k} {v}' for k, v in made.items())}"
+            else:
+                executed.append(runner.planned(*each)[2])
+                made = runner.results(executed[-1])
+                said = f"up to date ({_common([*made['tables'], *made['figures']])})"
+            print(f"{study}: {said}", flush=True)
     if sweeps:
         from a2r.lab.sweeps import collect
 
@@ -178,14 +176,12 @@ def _common(paths: list[str]) -> str:
 
 def plan_studies(args: argparse.Namespace) -> None:
     from a2r.lab import planning
-    from a2r.profiles import load_profile
 
     print(planning.described(load_profile(args.profile), typed(args.parameter)))
 
 
 def check_profile(args: argparse.Namespace) -> int:
     from a2r.lab import checks
-    from a2r.profiles import load_profile
 
     found = checks.check(load_profile(args.profile))
     print("\n".join(f"{'ok  ' if c.ok else 'LACK'}  {c.what:24} {c.said}" for c in found))
@@ -193,7 +189,6 @@ def check_profile(args: argparse.Namespace) -> int:
 
 
 def keep_store(args: argparse.Namespace) -> int:
-    from a2r.profiles import load_profile
     from a2r.store import Store
 
     folder, writes = load_profile(args.profile).store_path, args.action in ("import", "compact")
@@ -223,7 +218,6 @@ def keep_store(args: argparse.Namespace) -> int:
 
 def write_report(args: argparse.Namespace) -> None:
     from a2r.lab import runner
-    from a2r.profiles import ROOT, from_root, load_profile
 
     labs = [load_profile(name) for name in (args.profile, args.against) if name]
 
@@ -241,7 +235,6 @@ def write_report(args: argparse.Namespace) -> None:
 
 def write_pages(args: argparse.Namespace) -> None:
     from a2r.lab import runner
-    from a2r.profiles import ROOT, from_root
 
     def write() -> list[Path]:
         from a2r.lab import pages
@@ -255,7 +248,6 @@ def write_pages(args: argparse.Namespace) -> None:
 
 def view_samples(args: argparse.Namespace) -> None:
     from a2r.lab import runner, view
-    from a2r.profiles import from_root
 
     study = runner.find(args.study).stem[3:]
     print(f"view: {from_root(view.write(args.profile, study, args.pairs and args.pairs.split(',')))}")
@@ -271,7 +263,6 @@ def compare_results(args: argparse.Namespace) -> int:
 
 def new_study(args: argparse.Namespace) -> None:
     from a2r.lab import scaffold
-    from a2r.profiles import from_root
 
     for path in scaffold.new_study(args.name, args.source):
         print(f"{from_root(path)}: look for {scaffold.MARK}")
@@ -279,7 +270,6 @@ def new_study(args: argparse.Namespace) -> None:
 
 def import_paths(args: argparse.Namespace) -> None:
     from a2r.lab import imports
-    from a2r.profiles import from_root
 
     files = [Path(file) for file in args.files]
     made = imports.bring(files, args.format, args.profile, args.name or files[0].stem, args.model)
@@ -290,7 +280,6 @@ def import_paths(args: argparse.Namespace) -> None:
 
 
 def train_synthesizer(args: argparse.Namespace) -> None:
-    from a2r.profiles import ROOT, from_root, load_profile, registered
     from a2r.training import rl
 
     lab = load_profile(args.profile)
@@ -298,10 +287,8 @@ def train_synthesizer(args: argparse.Namespace) -> None:
     if args.sets:
         sets, held_out = rl.training_sets(lab, recipe)
         counts = ", ".join(f"{state} right: {count:,}" for state, count in sets.state.value_counts().items())
-        print(
-            f"{len(sets):,} sets to train on ({counts}), {len(held_out):,} held out; "
-            "no training problem is a reported one."
-        )
+        print(f"{len(sets):,} sets to train on ({counts}), {len(held_out):,} held out;", end=" ")
+        print("no training problem is a reported one.")
         return
     own = ROOT / lab.model(recipe.name).path
     folder = Path(args.out).resolve() if args.out else own
@@ -314,20 +301,18 @@ def train_synthesizer(args: argparse.Namespace) -> None:
 
 
 def list_studies(args: argparse.Namespace) -> None:
-    from a2r import profiles
     from a2r.lab import runner
 
     for name, notebook in runner.available().items():
         knobs = ", ".join(f"{k}={v!r}" for k, v in runner.parameters_of(notebook).items())
         print(f"{name:12} {notebook.name}\n{'':12} {knobs}")
-    print(f"{'profiles':12} {', '.join(profiles.available())}")
+    print(f"{'profiles':12} {', '.join(available())}")
 
 
 def open_lab(args: argparse.Namespace) -> int:
-    from a2r.lab.runner import available
-    from a2r.profiles import ROOT, from_root
+    from a2r.lab import runner
 
-    first = from_root(next(path for path in available().values() if path.name.startswith("01")))
+    first = from_root(next(path for path in runner.available().values() if path.name.startswith("01")))
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={ROOT}", f"--LabApp.default_url=/lab/tree/{first}"]
     return subprocess.call([*command, *args.arguments])
 

@@ -1,5 +1,6 @@
 """The command line: exit codes, and one sentence for each thing that can be wrong."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -120,13 +121,13 @@ def test_what_is_up_to_date_is_said_and_left_out(capsys, ran, monkeypatch):
     ] and capsys.readouterr().err == "[1 of 1] grid: as asked\n"
 
 
-def test_how_long_it_will_take_is_known_from_the_last_time(capsys, ran, monkeypatch):
-    monkeypatch.setattr(runner, "seconds", lambda study, *_: {"symmetric": 60.0, "grid": 120.0}[study])
+def test_how_long_it_will_take_is_told_at_the_pace_of_what_was_executed(capsys, ran, monkeypatch):
+    """By the minutes of the committed runs: a study that took a quarter of them leaves a quarter of the others'."""
+    monkeypatch.setattr(runner, "minutes", lambda study: {"symmetric": 2.0, "grid": 20.0}[study])
+    monkeypatch.setattr(cli.time, "monotonic", itertools.count(0, 30).__next__)
     assert cli.main(["run", "symmetric", "grid", "--profile", "smoke"]) == 0
-    assert [line.split("]")[0] for line in capsys.readouterr().err.splitlines()] == [
-        "[1 of 2, about 3 min left",
-        "[2 of 2, about 2 min left",
-    ]
+    said = [line.split("]")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["[1 of 2", "[2 of 2, about 5 min left"]
 
 
 def test_a_page_is_written_again_only_where_something_changed(monkeypatch, tmp_path):

@@ -256,6 +256,39 @@ def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
     assert code[4].execution_count is None and runner.results(executed) == {}
 
 
+def test_a_study_that_fails_leaves_the_figures_as_they_were(notebooks, tmp_path):
+    cells = (
+        "import a2r, pandas as pd, matplotlib.pyplot as plt\nstudy = a2r.begin(a2r.load_profile(profile), 'small', {})",
+        "table = pd.DataFrame({'x': [seed]})\nstudy.table(table, 'table')\n"
+        "figure, axes = plt.subplots()\naxes.plot([0, seed])\nstudy.figure(figure, 'figure')",
+        "1 / (seed < 2)",
+        "study.finish(table)",
+    )
+    write_notebook(notebooks, "01_small", *cells)
+    profile, figures = str(write_profile(tmp_path)), tmp_path / "figures"
+    with pytest.raises(StudyFailed, match="ZeroDivisionError"):
+        runner.run("small", profile, {"seed": 2}, progress=False)
+    assert not figures.exists()
+    runner.run("small", profile, {"seed": 1}, progress=False)
+    before = {file: file.read_bytes() for file in figures.rglob("*.*")}
+    with pytest.raises(StudyFailed, match="ZeroDivisionError"):
+        runner.run("small", profile, {"seed": 2}, progress=False)
+    assert len(before) == 7 and before == {file: file.read_bytes() for file in figures.rglob("*.*")}
+
+
+def test_the_interrupt_that_shuts_a_kernel_down_is_no_error(notebooks, tmp_path, capfd):
+    """However long the kernel takes to be done with papermill's last question, after which it is interrupted."""
+    slow = (
+        "import time, a2r\nkernel = get_ipython().kernel\nanswer = kernel.kernel_info_request\n"
+        "async def slowly(*question):\n    await answer(*question)\n    time.sleep(0.5)\n"
+        "kernel.shell_handlers['kernel_info_request'] = slowly"
+    )
+    finish = "study = a2r.begin(a2r.load_profile(profile), 'small', {})\nstudy.finish()"
+    write_notebook(notebooks, "01_small", slow, finish)
+    runner.run("small", str(write_profile(tmp_path)))
+    assert "KeyboardInterrupt" not in capfd.readouterr().err
+
+
 def test_a_kernel_that_dies_is_said_so(notebooks, tmp_path):
     write_notebook(notebooks, "01_small_study", "import os\nos._exit(1)")
     with pytest.raises(

@@ -1,6 +1,10 @@
 """A study is executed again exactly where something that its results came from has changed."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +15,15 @@ from test_studies import write_notebook
 
 from a2r import begin, explore, load_problems, load_profile
 from a2r.lab import runner
+from a2r.profiles import ROOT
 from a2r.results import study, trace
 from a2r.store import Store, reader
 
 CELLS = (
     "import a2r\nlab = a2r.load_profile(profile, 'small')\nproblems = a2r.load_problems(lab)",
     "study = a2r.begin(lab, 'small', {})\npool = a2r.grade(a2r.explore(lab, 'a', problems, 4), problems)",
-    "prices = a2r.read_prices(lab.prices)\noutcomes = a2r.outcomes(problems, pool, prices, n_paths=4, n_sets=1)",
+    "prices, one = a2r.read_prices(lab.prices), lab.with_(n_sets=1)",
+    "outcomes = a2r.collect(problems, {'a': pool}, {}, prices, one)",
     "study.table(outcomes, 'table')\nstudy.finish(outcomes)",
 )
 
@@ -119,6 +125,47 @@ def test_samples_that_it_used(ran, stale):
         rows.assign(error=["x" if one else "" for one in first]),
     ):
         assert now(changed).endswith("are missing, failed, or others")
+
+
+HERE = """
+from a2r.lab import runner
+from a2r.profiles import ROOT
+if runner.stale("small", "tiny.yaml") == "not run to its end yet":
+    runner.run("small", "tiny.yaml", progress=False)
+page = ROOT / "runs" / "page.html"
+_, new = runner.once("page", [ROOT / "figures"], lambda: [page.write_text("x")] and [page])
+print(runner.stale("small", "tiny.yaml"), new)
+"""
+
+
+def test_a_checkout_that_is_copied_or_moved_is_up_to_date(tmp_path, monkeypatch):
+    one = tmp_path / "one"
+    shutil.copytree(ROOT / "a2r", one / "a2r", ignore=shutil.ignore_patterns("__pycache__"))
+    (one / "notebooks").mkdir()
+    write_notebook(one / "notebooks", "01_small", *CELLS, parameters='profile = "nano"')
+    monkeypatch.setattr("a2r.pipeline.open_engine", lambda *_, **__: FakeEngine())
+    benchmarks = [{"name": "sums", "path": "sums.jsonl"}]
+    profile = write_profile(one, store="store", figures="figures", prices="prices.csv", benchmarks=benchmarks)
+    lab = load_profile(str(profile))
+    explore(lab, "a", load_problems(lab), 4)
+
+    def said(folder: Path) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        done = subprocess.run(
+            [sys.executable, "-c", HERE], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert said(one) == "None True"
+    shutil.copytree(one, tmp_path / "two")
+    assert said(tmp_path / "two") == said(one) == "None False"
+    one.rename(tmp_path / "three")
+    shutil.rmtree(tmp_path / "two")
+    assert said(tmp_path / "three") == "None False"
+    with (tmp_path / "three" / "sums.jsonl").open("a") as file:
+        file.write("\n")
+    assert said(tmp_path / "three") == "sums.jsonl is not as it was False"
 
 
 def test_a_run_with_other_parameters_is_another(ran, stale):

@@ -5,15 +5,17 @@ import json
 import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args, get_origin
 
 from a2r.errors import StudyFailed, UserError, nearest
 from a2r.prices import read_prices
 from a2r.problems import load_problems, online
-from a2r.profiles import KNOBS, ROOT, load_profile
+from a2r.profiles import KNOBS, ROOT, digest, from_root, load_profile
 
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs" / "notebooks"
@@ -183,19 +185,25 @@ def stale(study: str, profile: str = "nano", parameters: dict | None = None) -> 
     stamp = _stamp(output)
     if not output.exists() or not stamp:
         return "not run to its end yet"
-    if stamp["notebook"] != trace.digest(notebook):
+    if stamp["notebook"] != digest(notebook):
         return f"{notebook.name} is not as it was"
-    return "other parameters" if stamp["values"] != values else trace.changed(stamp)
+    return "other parameters" if stamp["values"] != _values(values) else trace.changed(stamp)
 
 
-def seconds(study: str, profile: str = "nano", parameters: dict | None = None) -> float | None:
-    """How long the last run of a study took that went to its end; None if there was none."""
-    return _stamp(planned(study, profile, parameters)[2]).get("seconds")
+def minutes(study: str) -> float:
+    """How long the committed run of a study took, or about what one takes where none is committed."""
+    copy = ROOT / "docs" / "executed" / find(study).name
+    return json.loads(copy.read_text(encoding="utf-8"))["metadata"]["a2r"]["minutes"] if copy.exists() else 2.0
 
 
 def _stamp(output: Path) -> dict:
     stamp = output.with_suffix(".json")
     return json.loads(stamp.read_text()) if stamp.exists() else {}
+
+
+def _values(values: dict) -> dict:
+    """Parameters as a stamp has them: a profile's path from the repository's root."""
+    return {**values, "profile": from_root(Path(values["profile"]))}
 
 
 def once(
@@ -207,15 +215,15 @@ def once(
 
     def digests(made: list[Path]) -> dict[str, str]:
         files = [file for place in places for file in (place.rglob("*.*") if place.is_dir() else [place])]
-        return {str(f): trace.digest(f) for f in (*files, *made) if f.is_file() and f.suffix != ".pyc"}
+        return trace.digests(f for f in (*files, *made) if f.is_file() and f.suffix != ".pyc")
 
     stamp, before = RUNS / f"{name}.json", _stamp(RUNS / name)
-    made = [Path(file) for file in before.get("made", ())]
+    made = [ROOT / file for file in before.get("made", ())]
     if not again and before.get("files") == digests(made):
         return made, False
     made = make()
     RUNS.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(json.dumps({"made": list(map(str, made)), "files": digests(made)}))
+    stamp.write_text(json.dumps({"made": list(map(from_root, made)), "files": digests(made)}))
     return made, True
 
 
@@ -232,12 +240,10 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from a2r.results import trace
-
     unfinished = output.parent / UNFINISHED / output.name
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".json").unlink(missing_ok=True)
-    started, digest, found = time.time(), trace.digest(notebook), unfinished.with_suffix(".trace")
+    as_it_was, found = digest(notebook), unfinished.with_suffix(".trace")
     os.environ["A2R_TRACE"] = str(found)  # for the kernel
     logging.getLogger("papermill").setLevel(logging.WARNING)
     # tqdm.auto, which some library imports, wants widgets
@@ -261,10 +267,39 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
         del os.environ["A2R_TRACE"]
     unfinished.replace(output)
     if found.exists():
-        stamp = {"notebook": digest, "values": values, "seconds": time.time() - started}
+        stamp = {"notebook": as_it_was, "values": _values(values)}
         output.with_suffix(".json").write_text(json.dumps({**json.loads(found.read_text()), **stamp}))
         found.unlink()
     return output
+
+
+@contextmanager
+def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[..., Path]]:
+    """`run`, with those of `studies` under way together that may have nothing to sample: they have been run before, and
+    not on what other studies made. One that wants samples, or fails, is run again when its turn comes."""
+
+    def apart(study: str, profile: str, parameters: dict) -> bool:
+        stamp, made = _stamp(planned(study, profile, parameters)[2]), ROOT / load_profile(profile).figures
+        return bool(stamp) and not any((ROOT / file).is_relative_to(made) for file in stamp["files"])
+
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _sample_nothing) as pool:
+        few = len(some := [each for each in studies if apart(*each)]) < 2
+        begun = {} if few else {repr(each): pool.submit(run, *each, progress=False) for each in some}
+
+        def taken(*each) -> Path:
+            with suppress(StudyFailed):
+                if repr(each) in begun:
+                    return begun[repr(each)].result()
+            return run(*each)
+
+        try:
+            yield taken
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _sample_nothing() -> None:
+    os.environ["A2R_REPLAY"] = "1"
 
 
 def results(executed: Path) -> dict[str, list[str]]:

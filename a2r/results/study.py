@@ -24,10 +24,10 @@ COMMIT = re.compile(rb'"commit": ?"([^"]*)"')
 
 
 class Study:
-    """One run of one study: saves under figures/<profile>/ and remembers what it saved.
+    """One run of one study: what it makes goes to figures/<profile>/ when it is finished, and not if a cell fails.
 
-    A run whose knobs differ from the profile's saves in a folder of its own there, named after them. A file that would
-    come out as it is, but for the commit it was made at and seconds that a clock measured, is left alone.
+    A run whose knobs differ from the profile's has a folder of its own there, named after them. A file that would come
+    out as it is, but for the commit it was made at and seconds that a clock measured, is left alone.
     """
 
     def __init__(self, lab: Profile, name: str, parameters: dict):
@@ -38,7 +38,7 @@ class Study:
         self.folder = ROOT / lab.figures / lab.name / folder.replace("/", "-")
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": []}
-        self.files: set[Path] = set()
+        self.files: dict[Path, bytes | None] = {}  # what `finish` writes; None where the file stays as it is
         size = figures.size()
         self.pictures = self.folder if size == figures.DEFAULT else self.folder / size
         figures.style(size)
@@ -48,8 +48,9 @@ class Study:
     def table(self, table: pd.DataFrame, name: str, caption: str = "", points: tuple[str, ...] = ("gain",)) -> "Shown":
         """Save a table as <study>_<name>.csv and .tex; returned as it is shown, `points` being columns in percentage
         points."""
-        paths = tables.save(table, self.folder, f"{self.name}_{name}")
-        self.files.update(paths)
+        new: dict[Path, bytes] = {}
+        paths = tables.save(table, self.folder, f"{self.name}_{name}", new.__setitem__)
+        self.files |= {path: new.get(path) for path in paths}
         self.made["tables"].append(from_root(paths[0]))
         return Shown(tables.shown(table, points), from_root(paths[0]), caption)
 
@@ -66,16 +67,18 @@ class Study:
             figure.savefig(file, format=form, metadata={"Title": path.name, field: note, **more})
             return file.getvalue()
 
-        self._write(path.with_suffix(".pdf"), lambda p: drawn("pdf", "Keywords", p, CreationDate=None))
-        self._write(path.with_suffix(".png"), lambda p: drawn("png", "Description", p))
+        self._keep(path.with_suffix(".pdf"), lambda p: drawn("pdf", "Keywords", p, CreationDate=None))
+        self._keep(path.with_suffix(".png"), lambda p: drawn("png", "Description", p))
         latex = tables.latex_figure(path.name, caption).encode()
-        self._write(path.with_name(f"{path.name}_figure.tex"), lambda p: latex)
+        self._keep(path.with_name(f"{path.name}_figure.tex"), lambda p: latex)
         self.made["figures"].append(from_root(path) + ".{pdf,png}")
         picture = {"alt": caption or name, "width": round(110 * figure.get_size_inches()[0])}
         about = {"image/png": picture, "a2r": {"figure": from_root(path), "caption": caption}}
         if caption:
             display(Markdown(f"### {figure.says}"), metadata={"a2r": {"caption of": from_root(path)}})
-        display({"image/png": small_png(path.with_suffix(".png")), "text/plain": caption}, metadata=about, raw=True)
+        png = path.with_suffix(".png")
+        png = small_png(io.BytesIO(self.files[png]) if self.files[png] else png)
+        display({"image/png": png, "text/plain": caption}, metadata=about, raw=True)
         plt.close(figure)
 
     def earlier(self, name: str) -> pd.DataFrame:
@@ -110,30 +113,29 @@ class Study:
         said = [f"{w}\n\n```text\n{t.strip()[:3000]}\n```\n" for w, t in zip(words, texts, strict=True)]
         display(Markdown("\n\n".join(said)))
 
-    def _write(self, path: Path, make: Callable[[dict], bytes]) -> None:
-        """Write `make(provenance)`, unless the file is there and differs in its commit alone."""
-        self.files.add(path)
+    def _keep(self, path: Path, make: Callable[[dict], bytes]) -> None:
+        """Keep `make(provenance)` to be written, unless the file is there and differs in its commit alone."""
         before = path.read_bytes() if path.exists() else b""
         commit = COMMIT.search(before)
-        if commit is None or make({**self.provenance, "commit": commit[1].decode()}) != before:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(make(self.provenance))
+        same = commit and make({**self.provenance, "commit": commit[1].decode()}) == before
+        self.files[path] = None if same else make(self.provenance)
 
     def finish(self, outcomes: pd.DataFrame | None = None) -> None:
-        """Write the provenance, and the outcomes where the study has some, and show where everything is."""
+        """Write everything, with the provenance, and the outcomes where the study has some; show where it is."""
         if outcomes is not None:
             path = self.folder / f"{self.name}_outcomes.parquet"
-            self.files.add(path)
-            self.folder.mkdir(parents=True, exist_ok=True)
             new = outcomes.to_parquet(compression="zstd")
-            if not path.exists() or not tables.alike(pd.read_parquet(path), pd.read_parquet(io.BytesIO(new))):
-                path.write_bytes(new)
+            same = path.exists() and tables.alike(pd.read_parquet(path), pd.read_parquet(io.BytesIO(new)))
+            self.files[path] = None if same else new
             self.made["tables"].append(from_root(path))
         path = self.folder / f"{self.name}.json"
-        self._write(path, lambda p: (json.dumps(p, indent=1, sort_keys=True, default=str) + "\n").encode())
+        self._keep(path, lambda p: (json.dumps(p, indent=1, sort_keys=True, default=str) + "\n").encode())
         self.made["provenance"] = [from_root(path)]
+        for path, content in self.files.items():
+            if content is not None:
+                tables.written(path, content)
         given = (self.lab.source, self.lab.prices, *(benchmark.path for benchmark in self.lab.benchmarks))
-        trace.write(self.files, {ROOT / place for place in given})
+        trace.write(set(self.files), {ROOT / place for place in given})
         lines = "\n".join(f"{kind:10} {', '.join(paths)}" for kind, paths in self.made.items())
         display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
 
@@ -150,10 +152,10 @@ class Shown:
         return {"text/html": html, "text/plain": self.table.to_string(index=False)}, {"a2r": self.about}
 
 
-def small_png(path: Path) -> str:
+def small_png(png: Path | io.BytesIO) -> str:
     """A picture in 128 colours, base64: a third of the file's size, and alike to the eye."""
     buffer = io.BytesIO()
-    Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    Image.open(png).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
 
 

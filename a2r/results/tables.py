@@ -1,6 +1,7 @@
 """Tables of a study: every number with its interval and the number of problems behind it."""
 
 import io
+from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 
@@ -129,10 +130,14 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
     return pd.DataFrame({c: [cell(v, c) for v in table[c]] for c in table})
 
 
-def save(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+def written(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def save(table: pd.DataFrame, folder: Path, name: str, write: Callable[[Path, bytes], object] = written) -> list[Path]:
     """Write a table as CSV (intervals in three columns, "undefined" in the first) and as LaTeX (booktabs); returns the
     paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     flat = {}
     for column in table:
         if any(isinstance(v, Interval) for v in table[column]):
@@ -145,9 +150,9 @@ def save(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     text = pd.DataFrame(short).to_csv(index=False, float_format="%.5g")
     before = paths[0].read_text(encoding="utf-8") if all(path.exists() for path in paths) else text
     if before == text or not alike(*(pd.read_csv(io.StringIO(csv), dtype=str) for csv in (before, text))):
-        paths[0].write_text(text, encoding="utf-8")
+        write(paths[0], text.encode())
         latex = shown(table).rename(columns=lambda c: c.replace("_", " "))
-        paths[1].write_text(latex.to_latex(index=False, escape=True).translate(str.maketrans(SIGNS)), encoding="utf-8")
+        write(paths[1], latex.to_latex(index=False, escape=True).translate(str.maketrans(SIGNS)).encode())
     return paths
 
 

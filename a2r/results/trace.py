@@ -2,7 +2,8 @@
 
 Python tells of every file that it opens (an audit hook); what is opened below Python, and the samples, the road
 reports the same way: `sys.audit("open", path, "r", 0)`, `sys.audit("a2r.samples", store, samples)`. A study need not
-say what it depends on, and cannot forget it.
+say what it depends on, and cannot forget it. Paths are noted from the repository's root, so that a copy of it is up to
+date where that is.
 """
 
 import base64
@@ -11,19 +12,22 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
+from IPython import get_ipython
 
-from a2r.profiles import ROOT
+from a2r.profiles import ROOT, digest, from_root
 from a2r.store import reader
 
 PACKAGES = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "seaborn", "papermill", "math-verify")
-OWN = {"runs", ".venv", ".git", ".ipynb_checkpoints"}  # below ROOT, and nothing that results come from
+OWN = {"runs", ".venv", ".git", ".ipynb_checkpoints", "a2r.egg-info"}  # below ROOT, and nothing that results come from
 
 
+@cache
 def versions() -> dict[str, str]:
     """Of Python and of those packages that results may depend on."""
     found = {"python": platform.python_version()}
@@ -60,10 +64,10 @@ class Trace:
         lists = sorted((folder, pattern) for folder, pattern in self.lists if _counts(Path(folder)))
         return {
             "versions": versions(),
-            "files": {str(file): digest(file) for file in files},
-            "lists": [[folder, pattern, names(folder, pattern)] for folder, pattern in lists],
-            "samples": {store: _packed(pd.concat(frames)) for store, frames in self.samples.items()},
-            "made": {str(file): digest(file) for file in sorted(made)},
+            "files": digests(files),
+            "lists": [[from_root(Path(folder)), pattern, names(folder, pattern)] for folder, pattern in lists],
+            "samples": {from_root(Path(store)): _packed(pd.concat(frames)) for store, frames in self.samples.items()},
+            "made": digests(sorted(made)),
         }
 
 
@@ -73,18 +77,18 @@ def changed(found: dict) -> str | None:
         if found["versions"].get(package) != versions().get(package):
             return f"another version of {package}"
     for file, before in {**found["files"], **found["made"]}.items():
-        if not Path(file).is_file() or digest(Path(file)) != before:
-            return f"{os.path.relpath(file, ROOT)} is not as it was"
+        if not (ROOT / file).is_file() or digest(ROOT / file) != before:
+            return f"{file} is not as it was"
     for folder, pattern, before in found["lists"]:
         if names(folder, pattern) != before:
-            return f"{os.path.relpath(folder, ROOT)} has other files"
+            return f"{folder} has other files"
     for store, before in found["samples"].items():
         packed = base64.b64decode(before["ids"]).hex()
-        known = reader(Path(store))
+        known = reader(ROOT / store)
         known.look()
         there = known.rows.reindex([packed[i : i + 32] for i in range(0, len(packed), 32)])
         if (there.error != "").any() or _times(there) != before["times"]:
-            return f"samples in {os.path.relpath(store, ROOT)} are missing, failed, or others"
+            return f"samples in {store} are missing, failed, or others"
     return None
 
 
@@ -93,19 +97,13 @@ def _counts(path: Path) -> bool:
     return inside and not OWN & set(path.relative_to(ROOT).parts)
 
 
-def digest(file: Path) -> str:
-    """A hash of a file's content, computed once for each state of it."""
-    stat = file.stat()
-    return _digest(file, stat.st_mtime_ns, stat.st_size)
-
-
-@cache
-def _digest(file: Path, *_) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """By their paths from the repository's root."""
+    return {from_root(file): digest(file) for file in files}
 
 
 def names(folder: str, pattern: str) -> list[str]:
-    return sorted(path.name for path in Path(folder).glob(pattern))
+    return sorted(path.name for path in (ROOT / folder).glob(pattern))
 
 
 def _packed(samples: pd.DataFrame) -> dict[str, str]:
@@ -129,6 +127,11 @@ def begin() -> None:
 
 
 def write(made: set[Path], also: set[Path]) -> None:
-    """Write what was found to where `a2r run` looks for it."""
+    """Write what was found to where `a2r run` looks for it, and await the end of the kernel.
+
+    Who shuts a kernel down interrupts it first, and papermill's last question may still be under way then: an
+    interrupt that hits its handler is reported as an error. From here on handlers leave interrupts ignored.
+    """
     if current is not None:
         Path(os.environ["A2R_TRACE"]).write_text(json.dumps(current.found(made, also)))
+        get_ipython().kernel.pre_handler_hook = lambda: None
