@@ -2,11 +2,11 @@
 
 problems --ask--> samples --grade--> outcomes --draw--> figures, tables
 
-lab = a2r.load_profile("nano")
+lab = a2r.load_profile("nano").with_(n_sets=2)
 problems = a2r.load_problems(lab)
 pool = a2r.grade(a2r.explore(lab, "nano-32", problems, n=8), problems)
-syntheses = a2r.grade(a2r.synthesize(lab, "nano-64", problems, pool, n_paths=4, n_sets=2), problems)
-table = a2r.outcomes(problems, pool, a2r.read_prices(lab.prices), syntheses, n_paths=4, n_sets=2)
+syntheses = a2r.grade(a2r.synthesize(lab, "nano-64", problems, pool), problems)
+table = a2r.collect(problems, {"nano-32": pool}, {("nano-32", "nano-64"): syntheses}, a2r.read_prices(lab.prices), lab)
 """
 
 import os
@@ -16,7 +16,7 @@ from a2r.errors import UserError
 
 _HOMES = {
     "a2r.methods": ("Choice", "method"),
-    "a2r.outcomes": ("collect", "difficulty", "grade", "outcomes", "played"),
+    "a2r.outcomes": ("collect", "difficulty", "grade", "played"),
     "a2r.pipeline": ("cut_sets", "explore", "synthesize"),
     "a2r.prices": ("read_prices",),
     "a2r.problems": ("load_problems",),

@@ -7,9 +7,7 @@ would vote).
 """
 
 import itertools
-import sys
 from collections.abc import Mapping
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -55,30 +53,11 @@ def grade(samples: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
     return samples.assign(answer=pd.Series(answer, index=samples.index, dtype=object), correct=correct)
 
 
-def outcomes(
-    problems: pd.DataFrame,
-    pool: pd.DataFrame,
-    prices: pd.DataFrame,
-    syntheses: pd.DataFrame | None = None,
-    n_paths: int = 4,
-    n_sets: int = 4,
-) -> pd.DataFrame:
-    """All methods on the same sets of one explorer: Pass@1, Cons@N, Pass@N, and A2R@N where syntheses are given.
-
-    `pool` and `syntheses` are samples frames (graded or not) of one explorer and one synthesizer. Pass@N
-    is the unbiased estimate from the whole pool; everything else is per set.
-    """
-    table = baselines(problems, pool, prices, n_paths, n_sets)
-    if syntheses is None:
-        return table
-    return pd.concat([table, synthesized(problems, table, prices, syntheses, n_paths, n_sets)], ignore_index=True)
-
-
 def baselines(
     problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, n_paths: int, n_sets: int
 ) -> pd.DataFrame:
-    """The outcomes of the explorer alone: Pass@1, Cons@N, Pass@N."""
-    pool = pool if "correct" in pool else grade(pool, problems)
+    """The outcomes of the explorer alone on the sets of its graded pool: Pass@1, Cons@N, and Pass@N, the unbiased
+    estimate from the whole pool."""
     pool = pool.assign(cost=price(pool, prices))
     right = pool.groupby("problem_id").correct.agg(["size", "sum"])
     pass_n = pd.Series(pass_at_k(right["size"], right["sum"], n_paths), index=right.index)
@@ -105,7 +84,6 @@ def baselines(
 
 
 def synthesized(
-    problems: pd.DataFrame,
     base: pd.DataFrame,
     prices: pd.DataFrame,
     syntheses: pd.DataFrame,
@@ -114,13 +92,12 @@ def synthesized(
     method: str | None = None,
     alone: bool = False,
 ) -> pd.DataFrame:
-    """The outcomes of one synthesizer, A2R@N (or `method`), on the sets whose `baselines` are `base`.
+    """The outcomes of one synthesizer's graded samples, A2R@N (or `method`), on the sets whose `baselines` are `base`.
 
     `alone`: without references, so that nothing is paid for the paths. UserError where a set has no synthesis.
     """
-    graded = syntheses if "correct" in syntheses else grade(syntheses, problems)
     names = {"cost": "cost", "seconds": "seconds", **{f"{k}_tokens": f"synthesizer_{k}" for k in TOKENS}}
-    final = graded.assign(cost=price(graded, prices)).groupby(["problem_id", "set"])
+    final = syntheses.assign(cost=price(syntheses, prices)).groupby(["problem_id", "set"])
     final = final[["correct", *names]].mean().rename(columns=names).assign(synthesizer=final.model.first())
     base = base[base.method == f"Cons@{n_paths}"].set_index(["problem_id", "set"])
     if len(lacking := base.index.difference(final.index)):
@@ -160,8 +137,7 @@ def played(
     syntheses: dict[str, pd.DataFrame] | None = None,
     methods: Mapping[str, Method] = METHODS,
 ) -> pd.DataFrame:
-    """The outcomes of the free methods (`methods.METHODS`, or others) on the sets of a graded pool, as
-    `outcomes`.
+    """The outcomes of the free methods (`methods.METHODS`, or others) on the sets of a graded pool.
 
     `scores` by name, beside the log-probabilities that the pool has; `syntheses` (graded, of the same sets) by the
     name under which methods ask for them. Methods that need what is not there are left out. Each row costs what its
@@ -242,7 +218,7 @@ def collect(
     for explorer, pool in pools.items():
         base = baselines(problems, pool, prices, lab.n_paths, lab.n_sets)
         mine = [frame for (e, _), frame in syntheses.items() if e == explorer]
-        frames += [base, *(synthesized(problems, base, prices, frame, lab.n_paths, lab.n_sets) for frame in mine)]
+        frames += [base, *(synthesized(base, prices, frame, lab.n_paths, lab.n_sets) for frame in mine)]
     table = pd.concat(frames, ignore_index=True)
     return table.assign(flops=flops(table, lab))
 
@@ -263,13 +239,3 @@ def rates(samples: pd.DataFrame) -> dict[str, float]:
         "failed": float((samples.error != "").mean()),
         "no_answer": float(samples.answer.isna().mean()),
     }
-
-
-class _Both(ModuleType):
-    """`a2r.outcomes` is this module and, where it is called, the function of that name in it."""
-
-    def __call__(self, *arguments, **named) -> pd.DataFrame:
-        return outcomes(*arguments, **named)
-
-
-sys.modules[__name__].__class__ = _Both

@@ -9,6 +9,7 @@ Asking for samples that are in the store reads them; only the missing ones are g
 import hashlib
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -45,9 +46,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class Context:
-    """Reference contexts for a synthesizer: the sets of a pool, what of them is shown (see `synthesize`), and how the
-    pool is cut where that is not as the profile says.
-    """
+    """Reference contexts for a synthesizer: the sets of a pool, what of a set's rows is shown (default: their answer
+    components; name any other way in `condition`), and how the pool is cut where that is not as the profile says."""
 
     pool: pd.DataFrame
     condition: str = ""
@@ -87,26 +87,14 @@ def in_memory(samples: pd.DataFrame) -> pd.DataFrame:
     return samples.assign(text=samples.text.astype(object))
 
 
-def synthesize(
-    profile: Profile,
-    synthesizer: str,
-    problems: pd.DataFrame,
-    pool: pd.DataFrame,
-    n_paths: int | None = None,
-    n_sets: int | None = None,
-    n_syntheses: int | None = None,
-    condition: str = "",
-    components: Callable[[pd.DataFrame], list[str]] | None = None,
-) -> pd.DataFrame:
-    """Stage 2: `n_syntheses` final outputs of `synthesizer` for each set of N answer components of `pool`.
+def synthesize(profile: Profile, synthesizer: str, problems: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
+    """Stage 2: final outputs of `synthesizer` for each set of N answer components of `pool`, as many as the profile
+    says.
 
-    The reference order of a set is shuffled by a seed made of (run seed, problem, set), which the prompt
-    hash pins. `components` makes the reference context from a set's rows (default: their answer
-    components); name any other way of making it in `condition`. Returns a samples frame with the
-    columns `set` and `explorer`, ordered by problem, set and index.
+    The reference order of a set is shuffled by a seed made of (run seed, problem, set), which the prompt hash pins.
+    Returns a samples frame with the columns `set` and `explorer`, ordered by problem, set and index.
     """
-    contexts = [Context(pool, condition, components, n_paths, n_sets)]
-    return synthesize_all(profile.with_(n_syntheses=n_syntheses), synthesizer, problems, contexts)[0]
+    return synthesize_all(profile, synthesizer, problems, [Context(pool)])[0]
 
 
 def synthesize_all(
@@ -141,7 +129,7 @@ def synthesizer_asks(
     condition: str = "",
     components: Callable[[pd.DataFrame], list[str]] | None = None,
 ) -> list[Ask]:
-    """What stage 2 asks for, by problem and set; arguments as in `synthesize`."""
+    """What stage 2 asks for, by problem and set; arguments as in `Context`."""
     components = components or (lambda paths: [answer_component(text) for text in paths.text])
     named = {problem.problem_id: problem for problem in problems.itertuples()}
     explorer, text = "+".join(dict.fromkeys(pool.model)), profile.prompt("synthesizer")
@@ -226,7 +214,7 @@ def generate(
             f"the paths of {model.name} were imported, and {len(rows)} more are wanted of it than there are; "
             "ask for fewer (n_paths, n_sets, n_pool) or import more."
         )
-    if profile.engine == "replay":
+    if profile.engine == "replay" or "A2R_REPLAY" in os.environ:
         first = next(iter(rows.values()))
         raise UserError(
             f"the store {profile.store_path} lacks {len(rows)} samples of {model.name} as {role}, the first of them "

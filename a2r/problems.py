@@ -38,9 +38,8 @@ def with_tests(question: str, tests: int) -> str:
     """The question with its dial at `tests` (1 to 8 are what the embedded family knows). UserError where it has no
     dial."""
     if not DIAL.search(question):
-        raise UserError(
-            f"the question {question[:60]!r} does not say how many candidates may be tested; it has no such dial."
-        )
+        what = "does not say how many candidates may be tested; it has no such dial"
+        raise UserError(f"the question {question[:60]!r} {what}.")
     return DIAL.sub(f"You may test {tests}.", question)
 
 
@@ -56,20 +55,17 @@ def allowed_tests(prompt: str) -> int | None:
     return None if dial is None else dial + len(set(CLAIM.findall(prompt)))
 
 
-def load_problems(profile: Profile, n_problems: int | None = None) -> pd.DataFrame:
-    """All benchmarks of a profile, one row a problem; with `n_problems`, evenly spaced ones of each benchmark.
+def load_problems(profile: Profile) -> pd.DataFrame:
+    """All benchmarks of a profile, one row a problem: `n_problems` evenly spaced ones of each, where it says so.
 
     Raises UserError where a source is missing, empty, lacks a column, or holds a duplicate id or an empty question.
     """
-    wanted = profile.with_(n_problems=n_problems).n_problems
     if not profile.benchmarks:
         raise UserError(f"profile '{profile.name}' names no benchmark; add one under 'benchmarks'.")
-    problems = pd.concat([spaced(read(benchmark), wanted) for benchmark in profile.benchmarks], ignore_index=True)
+    problems = pd.concat([spaced(read(b), profile.n_problems) for b in profile.benchmarks], ignore_index=True)
     for twice in problems[problems.problem_id.duplicated()].itertuples():
-        raise UserError(
-            f"benchmark '{twice.benchmark}' has the problem id '{twice.problem_id}' of another benchmark; "
-            "rename its ids."
-        )
+        said = f"benchmark '{twice.benchmark}' has the problem id '{twice.problem_id}' of another benchmark"
+        raise UserError(f"{said}; rename its ids.")
     return problems
 
 
@@ -82,14 +78,12 @@ def spaced(problems: pd.DataFrame, wanted: int | None) -> pd.DataFrame:
 
 def read(benchmark: Benchmark) -> pd.DataFrame:
     """Read one benchmark and check it; a `problem_id` is made from the row number where there is none."""
-    path = ROOT / benchmark.path
-    where = f"benchmark '{benchmark.name}' ({benchmark.path})"
+    path, where = ROOT / benchmark.path, f"benchmark '{benchmark.name}' ({benchmark.path})"
+    text = {benchmark.columns.get(column, column): str for column in REQUIRED}
     readers = {
         ".parquet": pd.read_parquet,
-        ".jsonl": lambda p: pd.read_json(p, lines=True, dtype=False),
-        ".csv": lambda p: pd.read_csv(
-            p, dtype={benchmark.columns.get(c, c): str for c in REQUIRED}, keep_default_na=False
-        ),
+        ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),
+        ".csv": lambda file: pd.read_csv(file, dtype=text, keep_default_na=False),
     }
     if path.exists() and path.suffix in readers:
         sys.audit("open", str(path), "r", 0)  # Parquet is opened below Python (results.trace)
@@ -105,20 +99,16 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
     elif path.exists():
         raise UserError(f"{where} is no .parquet, .jsonl or .csv file; give the path of one.")
     elif path.suffix in readers:
-        raise UserError(
-            f"{where} is not there: looked for {path}; a relative path is taken from the profile's own folder, "
-            f"else from {ROOT}."
-        )
+        places = f"a relative path is taken from the profile's own folder, else from {ROOT}"
+        raise UserError(f"{where} is not there: looked for {path}; {places}.")
     else:
         frame = from_hub(benchmark, where)
     if frame.empty:
         raise UserError(f"{where} is empty; give a file with at least one problem.")
-    if lacking := {ours: theirs for ours, theirs in benchmark.columns.items() if theirs not in frame}:
-        ours, theirs = next(iter(lacking.items()))
-        raise UserError(
-            f"{where} has no column '{theirs}'{nearest(theirs, frame.columns)}, which the profile gives as its {ours}; "
-            f"its columns are {', '.join(frame.columns)}."
-        )
+    for ours, theirs in benchmark.columns.items():
+        if theirs not in frame:
+            given = f"{nearest(theirs, frame.columns)}, which the profile gives as its {ours}"
+            raise UserError(f"{where} has no column '{theirs}'{given}; its columns are {', '.join(frame.columns)}.")
     # a column of theirs that has the name of one of ours, but is not what the profile maps to it, makes room
     frame = frame.drop(columns=set(benchmark.columns) - set(benchmark.columns.values()), errors="ignore")
     frame = frame.rename(columns={theirs: ours for ours, theirs in benchmark.columns.items()})
@@ -137,10 +127,10 @@ def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
         return datasets.load_dataset(benchmark.path, revision=benchmark.revision, split=benchmark.split).to_pandas()
     except Exception as error:  # the hub client raises a dozen kinds; the user needs one sentence
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = f"download it and put its rows as data/problems/{benchmark.name}.parquet (or .jsonl, .csv)"
         raise UserError(
-            f"{where} is neither a local file nor could it be had from the hub ({reason}); "
-            f"where there is a connection, download it and put its rows as data/problems/{benchmark.name}.parquet "
-            "(or .jsonl, .csv), then give that file as the benchmark's path."
+            f"{where} is neither a local file nor could it be had from the hub ({reason}); where there is a "
+            f"connection, {what}, then give that file as the benchmark's path."
         ) from error
 
 
@@ -183,23 +173,18 @@ def check(frame: pd.DataFrame, benchmark: Benchmark, where: str) -> pd.DataFrame
             raise UserError(f"{where} has {said.format(row)}.")
 
     for column in ("question", "answer"):
-        refuse(
-            frame[column].str.strip() == "", f"no {column} for problem '{{0.problem_id}}'; fill it in or drop the row"
-        )
+        empty = frame[column].str.strip() == ""
+        refuse(empty, f"no {column} for problem '{{0.problem_id}}'; fill it in or drop the row")
     nothing = frame.answer.str.strip().str.lower().isin(NO_ANSWERS)
     refuse(nothing, "'{0.answer}' as the answer of problem '{0.problem_id}'; correct it or drop the row")
     refuse(frame.problem_id.duplicated(), "the problem id '{0.problem_id}' more than once; make the ids unique")
     if benchmark.integer_answers:
-        refuse(
-            ~frame.answer.map(canonical).str.fullmatch(r"-?\d+"),
-            "the answer '{0.answer}' for problem '{0.problem_id}', which is no integer; correct it, or set "
-            "integer_answers to false",
-        )
+        what = "which is no integer; correct it, or set integer_answers to false"
+        other = ~frame.answer.map(canonical).str.fullmatch(r"-?\d+")
+        refuse(other, f"the answer '{{0.answer}}' for problem '{{0.problem_id}}', {what}")
     if benchmark.sha256 is not None and (sha256 := content(frame)) != benchmark.sha256:
-        raise UserError(
-            f"{where} has other questions or answers than those that the profile names (sha256 {sha256}); "
-            "take the copy that the results to compare with were made on, or set sha256 to that."
-        )
+        what = "take the copy that the results to compare with were made on, or set sha256 to that"
+        raise UserError(f"{where} has other questions or answers than the profile names (sha256 {sha256}); {what}.")
     return frame[list(dict.fromkeys(["benchmark", *REQUIRED, *frame.columns]))]
 
 
@@ -212,8 +197,6 @@ def content(problems: pd.DataFrame) -> str:
 
 def as_text(value) -> str:
     """A cell as text: 33.0 read from a column of floats is the integer 33, a missing value is ''."""
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+    if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -78,15 +78,19 @@ class Model:
             return self.revision or "main"
         whole = hashlib.sha256()
         for file in sorted(file for kind in ("json", "jinja", "safetensors") for file in self.folder.glob(f"*.{kind}")):
-            whole.update(file.name.encode() + _digest(file, file.stat().st_mtime_ns, file.stat().st_size))
+            whole.update(file.name.encode() + bytes.fromhex(digest(file)))
         return whole.hexdigest()[:12]
 
 
-@cache
-def _digest(file: Path, *_) -> bytes:
+def digest(file: Path) -> str:
     """A hash of a file's content, computed once for each state of it."""
+    return _digest(file, file.stat().st_mtime_ns, file.stat().st_size)
+
+
+@cache
+def _digest(file: Path, *_) -> str:
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").digest()
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -149,13 +153,11 @@ class Profile:
         return self.trained.get(name, name)
 
     def model(self, name: str) -> Model:
-        for model in self.models:
-            if model.name == name:
-                return model
-        names = [model.name for model in self.models]
-        raise UserError(
-            f"model '{name}'{nearest(name, names)} is not in profile '{self.name}'; it has {', '.join(names)}."
-        )
+        models = {model.name: model for model in self.models}
+        if name not in models:
+            near, has = nearest(name, models), ", ".join(models)
+            raise UserError(f"model '{name}'{near} is not in profile '{self.name}'; it has {has}.")
+        return models[name]
 
     def by_size(self, names) -> list[str]:
         """Those of the profile's models that are among `names`, smallest first (as listed where sizes are unknown).
@@ -188,29 +190,22 @@ class Profile:
         """A copy with other values; `temperature` is that of every model in both roles, `synthesizer_temperature` of
         the second alone."""
         changes = {key: value for key, value in changes.items() if value is not None}
-        before = {f.name: getattr(self, f.name) for f in fields(self)}
+        before, where = dict(vars(self)), f"profile '{self.name}'"
         before["synthesizer_temperature"] = self.synthesis.get("temperature", self.sampling.temperature)
         if before["synthesizer_temperature"] == self.sampling.temperature:
             before["temperature"] = self.sampling.temperature
         differing = {key: value for key, value in changes.items() if before.get(key) != value}
-        temperature, of_syntheses = changes.pop("temperature", None), changes.pop("synthesizer_temperature", None)
-        known = [f.name for f in fields(self)]
-        if unknown := changes.keys() - set(known):
-            near = nearest(min(unknown), known)
-            raise UserError(f"a profile has no '{min(unknown)}'{near} to change; it has {', '.join(known)}.")
+        hot, of_syntheses = ({"temperature": changes.pop(k)} if k in changes else {} for k in KNOBS[-2:])
+        if unknown := changes.keys() - vars(self):
+            near, has = nearest(min(unknown), vars(self)), ", ".join(vars(self))
+            raise UserError(f"a profile has no '{min(unknown)}'{near} to change; it has {has}.")
         profile = replace(self, **changes, changes=tuple(sorted({**dict(self.changes), **differing}.items())))
-        if temperature is not None:
-            models = [
-                replace(m, sampling=m.sampling and replace(m.sampling, temperature=temperature)) for m in profile.models
-            ]
-            both = {key: value for key, value in profile.synthesis.items() if key != "temperature"}
-            sampling = replace(profile.sampling, temperature=temperature)
-            profile = replace(profile, models=tuple(models), sampling=sampling, synthesis=both)
-        if of_syntheses is not None:
-            profile = replace(profile, synthesis={**profile.synthesis, "temperature": of_syntheses})
-        _check(replace(profile.sampling, **profile.synthesis), f"profile '{self.name}'")
-        _check(profile.sampling, f"profile '{self.name}'")
-        return _check(profile, f"profile '{self.name}'")
+        models = tuple(replace(m, sampling=m.sampling and replace(m.sampling, **hot)) for m in profile.models)
+        synthesis = {k: v for k, v in profile.synthesis.items() if k not in hot} | of_syntheses
+        profile = replace(profile, models=models, sampling=replace(profile.sampling, **hot), synthesis=synthesis)
+        for sampling in (profile.sampling, replace(profile.sampling, **synthesis)):
+            _check(sampling, where)
+        return _check(profile, where)
 
 
 def available() -> list[str]:
@@ -229,14 +224,12 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     raw, where = {**raw_profile(name), "name": path.stem, "source": str(path.resolve())}, f"profile {path}"
     studies = raw.pop("studies", {})
     if not isinstance(studies, dict) or not all(isinstance(own, dict) for own in studies.values()):
-        raise UserError(
-            f"{where} gives {studies!r} as its studies, which has to be a mapping of studies to their values."
-        )
+        raise UserError(f"{where} gives {studies!r} as its studies; give a mapping of studies to their values.")
     reported = [raw.get("benchmarks"), *(own.get("benchmarks") for own in studies.values())]
     raw |= {**studies.get(study, {}), "studies": tuple(studies)}
+    raw.setdefault("forms", list(prompts.FORMS))
     for key in (*ROLES, "models", "benchmarks", "efficient", "forms"):
-        raw[key] = raw.get(key, list(prompts.FORMS) if key == "forms" else [])
-        if not isinstance(raw[key], list):
+        if not isinstance(raw.setdefault(key, []), list):
             raise UserError(f"{where} gives {raw[key]!r} as its {key}, which has to be a list.")
     if not raw["models"]:
         raise UserError(f"{where} names no model; list at least one under 'models'.")
@@ -253,13 +246,10 @@ def load_profile(name: str, study: str | None = None) -> Profile:
         if repeated := {name for name in names if names.count(name) > 1}:
             raise UserError(f"{where} has '{min(repeated)}' twice among its {kind}; make the names unique.")
     names = [m.name for m in raw["models"]]
-    last = [names[max(0, len(names) - back)] for back in (3, 2, 1)]
-    raw["efficient"] = raw["efficient"] or last
+    raw["efficient"] = raw["efficient"] or [names[max(0, len(names) - back)] for back in (3, 2, 1)]
     if len(raw["efficient"]) != 3:
-        raise UserError(
-            f"{where} gives {', '.join(map(str, raw['efficient']))} as 'efficient'; it has to name three models: "
-            "an explorer, a synthesizer, and the large model they are compared with."
-        )
+        three = "three models: an explorer, a synthesizer, and the large model they are compared with"
+        raise UserError(f"{where} gives {', '.join(map(str, raw['efficient']))} as 'efficient'; give {three}.")
     for role in ROLES:  # one that RL made a synthesizer of is that alone, unless the profile says otherwise
         raw[role] = raw[role] or [m.name for m in raw["models"] if role == "synthesizers" or not m.base]
     used = {**{role: raw[role] for role in (*ROLES, "efficient")}, "bases": [m.base for m in raw["models"] if m.base]}
@@ -267,10 +257,8 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     given += [("forms", form, list(prompts.FORMS), "forms") for form in raw["forms"]]
     for key, one, known, what in given:
         if one not in known:
-            raise UserError(
-                f"{where} gives '{one}'{nearest(str(one), known)} as one of its {key}, "
-                f"but its {what} are {', '.join(known)}."
-            )
+            near, but = nearest(str(one), known), f"but its {what} are {', '.join(known)}"
+            raise UserError(f"{where} gives '{one}'{near} as one of its {key}, {but}.")
     made = build(Profile, raw | {key: tuple(raw[key]) for key in (*ROLES, "efficient", "forms")}, where)
     if made.engine not in ENGINES:
         near = nearest(made.engine, ENGINES)
@@ -295,10 +283,8 @@ def registered(profile: str, name: str, model: Path, folder: Path) -> Path:
 def raw_profile(name: str) -> dict:
     """The keys of a profile as its file and those that it extends have them; UserError as `load_profile`."""
     if not (path := _path(name)).exists():
-        raise UserError(
-            f"there is no profile '{name}'{nearest(name, available())}; choose {', '.join(available())} "
-            "or give the path of a YAML file."
-        )
+        near, choice = nearest(name, available()), ", ".join(available())
+        raise UserError(f"there is no profile '{name}'{near}; choose {choice} or give the path of a YAML file.")
     return _read(path)
 
 
@@ -308,17 +294,16 @@ def _path(name: str) -> Path:
 
 def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
     """The keys of a profile's file, over those of the profile that it `extends`."""
+    form = "see a2r/profiles/nano.yaml for the form"
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UserError(
-            f"profile {path} is not valid YAML ({line}{error.problem}); see a2r/profiles/nano.yaml for the form."
-        ) from error
+        raise UserError(f"profile {path} is not valid YAML ({line}{error.problem}); {form}.") from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"profile {path} cannot be read ({str(error).splitlines()[0]}); give a YAML file.") from error
     if not isinstance(raw, dict):
-        raise UserError(f"profile {path} holds no keys; see a2r/profiles/nano.yaml for the form.")
+        raise UserError(f"profile {path} holds no keys; {form}.")
     if path.parent.resolve() != PROFILES:
         _beside(raw, path.parent.resolve())
     if "extends" not in raw:
@@ -329,12 +314,8 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
         near = nearest(base, available()) if base not in heirs else ""
         raise UserError(f"profile {path} extends '{base}'{near}, which {wrong}; choose {', '.join(available())}.")
     parent = _read(PROFILES / f"{base}.yaml", (*heirs, base))
-    inner = {
-        key: {**parent[key], **raw[key]}
-        for key in parent.keys() & raw.keys()
-        if isinstance(parent[key], dict) and isinstance(raw[key], dict)
-    }
-    return {**parent, **raw, **inner}
+    both = [key for key in parent.keys() & raw.keys() if isinstance(parent[key], dict) and isinstance(raw[key], dict)]
+    return {**parent, **raw, **{key: {**parent[key], **raw[key]} for key in both}}
 
 
 def _beside(raw: dict, folder: Path) -> None:
@@ -363,32 +344,23 @@ def _model(values: dict, sampling: dict, where: str) -> Model:
 
 def build(kind: type, values: dict, where: str):
     """The dataclass `kind` from a mapping, its types and limits checked; UserError that begins with `where`."""
+    what, known = kind.__name__.lower(), [f.name for f in fields(kind)]
     if not isinstance(values, dict):
-        raise UserError(
-            f"{where} gives {values!r} for a {kind.__name__.lower()}, which has to be a mapping of keys to values."
-        )
-    known = [f.name for f in fields(kind)]
-    if unknown := [key for key in values if key not in known]:
-        raise UserError(
-            f"{where} has an unknown key '{unknown[0]}'{nearest(unknown[0], known)} for a {kind.__name__.lower()}; "
-            f"known are {', '.join(known)}."
-        )
+        raise UserError(f"{where} gives {values!r} for a {what}, which has to be a mapping of keys to values.")
+    for key in values:
+        if key not in known:
+            near = nearest(key, known)
+            raise UserError(f"{where} has an unknown key '{key}'{near} for a {what}; known are {', '.join(known)}.")
     try:
         return _check(kind(**values), where)
     except TypeError as error:
-        raise UserError(f"{where} lacks something a {kind.__name__.lower()} needs: {error}.") from error
+        raise UserError(f"{where} lacks something a {what} needs: {error}.") from error
 
 
-KINDS = {
-    **{int: "a whole number", float: "a number", str: "text", bool: "true or false"},
-    **{dict: "a mapping", tuple: "a list"},
-}
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
 COUNTS = "n_paths n_sets n_syntheses n_problems rows max_tokens parameters gpus tokens_per_second steps updates prompts"
 LIMITS = {
-    **dict.fromkeys(
-        (*COUNTS.split(), "micro_batch", "save_steps", "eval_steps"),
-        (lambda v: v >= 1, "at least 1"),
-    ),
+    **dict.fromkeys(f"{COUNTS} micro_batch save_steps eval_steps".split(), (lambda v: v >= 1, "at least 1")),
     "generations": (lambda v: v >= 2, "at least 2: a group is compared with itself"),
     **dict.fromkeys(("learning_rate", "epsilon", "epsilon_high"), (lambda v: 0 < v < math.inf, "above 0")),
     "held_out": (lambda v: v >= 0, "0 or more"),

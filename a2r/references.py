@@ -1,6 +1,6 @@
 """What a synthesizer is shown: its references, and in their place whatever tells what they are worth.
 
-A reference context is a `components` argument of `a2r.synthesize`: it takes the paths of one set (samples rows) and
+A reference context is the `components` of a `pipeline.Context`: it takes the paths of one set (samples rows) and
 returns the texts that are shown as references.
 """
 

@@ -10,9 +10,11 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from a2r.engines import Generation, LogProbs, Request
+from a2r.outcomes import baselines, synthesized
 
 
 class FakeEngine:
@@ -142,6 +144,13 @@ def write_profile(folder: Path, **changes) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump({**keys, **changes}))
     return path
+
+
+def outcomes(problems, pool, prices, syntheses=None, n_paths: int = 4, n_sets: int = 2) -> pd.DataFrame:
+    """All methods on the same sets of one pair of models."""
+    base = baselines(problems, pool, prices, n_paths, n_sets)
+    more = [] if syntheses is None else [synthesized(base, prices, syntheses, n_paths, n_sets)]
+    return pd.concat([base, *more], ignore_index=True)
 
 
 class FakeServer:

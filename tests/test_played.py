@@ -5,11 +5,12 @@ import random
 
 import pandas as pd
 import pytest
+from fakes import outcomes
 from scorio import aggregate
 
 from a2r import explore, grade, read_prices, synthesize
 from a2r.methods import METHODS, Choice, best, method, named, weighted
-from a2r.outcomes import Score, outcomes, played
+from a2r.outcomes import Score, played
 from a2r.prices import price
 
 DRAWN = random.Random(0)

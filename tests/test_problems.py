@@ -253,7 +253,7 @@ def test_another_copy_of_a_benchmark_is_told_by_its_content(tmp_path):
     assert len(read(replace(write(tmp_path / "b", same, ".csv"), sha256=sha256))) == 3, (
         "form, ids, order and zeros do not matter"
     )
-    assert "has other questions or answers than those that the profile names" in refused(
+    assert "has other questions or answers than the profile names" in refused(
         replace(write(tmp_path / "b", wrong, ".parquet"), sha256=sha256)
     )
 
@@ -272,23 +272,15 @@ def test_fewer_problems_are_evenly_spaced(tmp_path, wanted, rows):
     lab = load_profile(
         str(write_profile(tmp_path, benchmarks=[{"name": "ten", "path": write(tmp_path, ten, ".jsonl").path}]))
     )
-    expected = [str(i) for i in rows]
-    assert load_problems(lab, n_problems=wanted).answer.tolist() == expected
-    assert load_problems(lab.with_(n_problems=wanted)).answer.tolist() == expected
+    assert load_problems(lab.with_(n_problems=wanted)).answer.tolist() == [str(i) for i in rows]
     assert len(load_problems(lab)) == 10
 
 
 def test_every_benchmark_gives_as_many(tmp_path):
     write(tmp_path, [{"problem_id": f"x{i}", "question": "?", "answer": str(i)} for i in range(5)], ".csv")
     both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]
-    problems = load_problems(load_profile(str(write_profile(tmp_path, benchmarks=both))), n_problems=2)
+    problems = load_problems(load_profile(str(write_profile(tmp_path, benchmarks=both, n_problems=2))))
     assert problems.benchmark.tolist() == ["sums"] * 2 + ["set"] * 2 and problems.index.tolist() == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("n_problems", [-1, 0, 2.5])
-def test_a_number_of_problems_that_makes_no_sense(lab, n_problems):
-    with pytest.raises(UserError, match="n_problems is"):
-        load_problems(lab, n_problems=n_problems)
 
 
 def test_ids_are_unique_across_benchmarks(tmp_path):

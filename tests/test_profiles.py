@@ -147,7 +147,7 @@ def test_paths_of_a_user_s_profile_are_taken_from_its_folder(tmp_path):
             {"extends": "nanno"},
             r"extends 'nanno' \(did you mean 'nano'\?\), which does not exist; choose .*smoke",
         ),
-        ({"efficient": ["a", "b"]}, "gives a, b as 'efficient'; it has to name three models"),
+        ({"efficient": ["a", "b"]}, "gives a, b as 'efficient'; give three models"),
         ({"efficient": ["a", "b", "bb"]}, r"gives 'bb' \(did you mean 'b'\?\) as one of its efficient, but its models"),
         (
             {"forms": ["explore"]},

@@ -19,6 +19,7 @@ import yaml
 from a2r.answers import canonical
 from a2r.errors import UserError, nearest
 from a2r.pipeline import Ask, explorer_asks, prepare
+from a2r.problems import as_text
 from a2r.profiles import IMPORTED, ROOT, Profile, from_root, load_profile, raw_profile
 from a2r.profiles import available as profiles
 from a2r.store import Store
@@ -119,7 +120,7 @@ def text_of(value) -> str:
     """A number or text as text; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"{str(value)[:40]!r} stands where a number or a text should")
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return as_text(value)
 
 
 def checked(path: dict, model: str | None) -> dict:

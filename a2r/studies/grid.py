@@ -55,9 +55,7 @@ def outcomes(
     """`a2r.collect` of the grid, and each synthesizer without references: method "Alone@1", no explorer."""
     table = collect(problems, pools, syntheses, prices, lab)
     base = table[table.explorer == table.explorer.iloc[0]]  # which sets there are
-    rows = [
-        synthesized(problems, base, prices, f, lab.n_paths, lab.n_sets, "Alone@1", alone=True) for f in alone.values()
-    ]
+    rows = [synthesized(base, prices, f, lab.n_paths, lab.n_sets, "Alone@1", alone=True) for f in alone.values()]
     single = pd.concat(rows, ignore_index=True).assign(explorer="", state="", right=np.nan)
     return pd.concat([table, single.assign(flops=flops(single, lab))], ignore_index=True)
 

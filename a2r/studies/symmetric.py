@@ -42,12 +42,12 @@ def run(
         read, alone = (grade(frame, problems) for frame in synthesize_all(lab, m, problems, contexts))
         syntheses[m, m] = read
         table = collect(problems, {m: pools[m]}, {(m, m): read}, prices, lab)
-        more = [synthesized(problems, table, prices, alone, lab.n_paths, lab.n_sets, "Alone@1", alone=True)]
+        more = [synthesized(table, prices, alone, lab.n_paths, lab.n_sets, "Alone@1", alone=True)]
         temperature = lab.sampling_of(m).temperature
         if temperature != lab.sampling_of(m, "synthesizer").temperature:
             same = grade(synthesize(lab.with_(temperature=temperature), m, problems, pools[m]), problems)
             name = f"A2R@{lab.n_paths}, one temperature"
-            more.append(synthesized(problems, table, prices, same, lab.n_paths, lab.n_sets, name))
+            more.append(synthesized(table, prices, same, lab.n_paths, lab.n_sets, name))
         frames += [table, *(rows.assign(flops=flops(rows, lab)) for rows in more)]
     return pd.concat(frames, ignore_index=True), pools, syntheses
 
