@@ -140,19 +140,21 @@ def run_studies(args: argparse.Namespace) -> None:
     todo = list(itertools.product(args.study or runner.runnable(profile), combinations))
     arguments = [(study, profile, {**given, **swept}) for study, swept in todo]
     why = ["as asked" if args.again else runner.stale(*each) for each in arguments]
-    for each, reason in zip(arguments, why, strict=True):
-        if reason:
-            runner.ready(*each)
-    usual = [runner.minutes(study) if reason else 0 for (study, *_), reason in zip(arguments, why, strict=True)]
-    executed, started = [], time.monotonic()
-    with runner.side_by_side([each for each, reason in zip(arguments, why, strict=True) if reason]) as run:
+    needed = [each for each, reason in zip(arguments, why, strict=True) if reason]
+    for each in needed:
+        runner.ready(*each)
+    aside = runner.apart(needed)
+    usual = [runner.minutes(each[0]) * (each in needed and each not in aside) for each in arguments]
+    executed, took = [], 0.0
+    with runner.side_by_side(aside) as run:
         for i, each in enumerate(arguments):
-            study, done = each[0], sum(usual[:i])
-            if reason := why[i] or (runner.stale(*each) if done else None):
-                pace = (time.monotonic() - started) / done / 60 if done else 0
-                about = f", about {max(1, round(pace * sum(usual[i:])))} min left" if done else ""
+            study, left = each[0], took and took / 60 / sum(usual[:i]) * sum(usual[i:])
+            if reason := why[i] or (runner.stale(*each) if any(why[:i]) else None):
+                about = f", about {max(1, round(left))} min left" if left else ""
                 print(f"[{i + 1} of {len(todo)}{about}] {study}: {reason}", file=sys.stderr, flush=True)
+                started = time.monotonic()
                 executed.append(run(*each))
+                took += (time.monotonic() - started) * (usual[i] > 0)
                 made = {kind: _common(paths) for kind, paths in runner.results(executed[-1]).items() if paths}
                 said = f"notebook {from_root(executed[-1])}; {'; '.join(f'{k} {v}' for k, v in made.items())}"
             else:

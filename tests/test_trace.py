@@ -127,18 +127,9 @@ def test_samples_that_it_used(ran, stale):
         assert now(changed).endswith("are missing, failed, or others")
 
 
-HERE = """
-from a2r.lab import runner
-from a2r.profiles import ROOT
-if runner.stale("small", "tiny.yaml") == "not run to its end yet":
-    runner.run("small", "tiny.yaml", progress=False)
-page = ROOT / "runs" / "page.html"
-_, new = runner.once("page", [ROOT / "figures"], lambda: [page.write_text("x")] and [page])
-print(runner.stale("small", "tiny.yaml"), new)
-"""
-
-
-def test_a_checkout_that_is_copied_or_moved_is_up_to_date(tmp_path, monkeypatch):
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A repository of its own with a small study over stored samples, and a profile in it."""
     one = tmp_path / "one"
     shutil.copytree(ROOT / "a2r", one / "a2r", ignore=shutil.ignore_patterns("__pycache__"))
     (one / "notebooks").mkdir()
@@ -146,26 +137,67 @@ def test_a_checkout_that_is_copied_or_moved_is_up_to_date(tmp_path, monkeypatch)
     monkeypatch.setattr("a2r.pipeline.open_engine", lambda *_, **__: FakeEngine())
     benchmarks = [{"name": "sums", "path": "sums.jsonl"}]
     profile = write_profile(one, store="store", figures="figures", prices="prices.csv", benchmarks=benchmarks)
-    lab = load_profile(str(profile))
-    explore(lab, "a", load_problems(lab), 4)
+    explore(load_profile(str(profile)), "a", load_problems(load_profile(str(profile))), 4)
+    return one
 
+
+def a2r(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The command of the checkout `folder` with its profile."""
+    command = [sys.executable, "-m", "a2r.cli", *arguments, "--profile", "tiny.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_checkout_that_is_copied_or_moved_is_up_to_date(checkout, tmp_path):
     def said(folder: Path) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(folder)}
-        done = subprocess.run(
-            [sys.executable, "-c", HERE], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        run, report = a2r(folder, "run", "small"), a2r(folder, "report")
+        assert run.returncode == report.returncode == 0, run.stderr + report.stderr
+        return run.stderr + run.stdout + report.stdout
 
-    assert said(one) == "None True"
-    shutil.copytree(one, tmp_path / "two")
-    assert said(tmp_path / "two") == said(one) == "None False"
-    one.rename(tmp_path / "three")
+    fresh = "small: up to date (figures/tiny/small_*)\nreport: up to date (runs/reports/tiny.html)\n"
+    assert "[1 of 1] small: not run to its end yet" in said(checkout)
+    shutil.copytree(checkout, tmp_path / "two")
+    assert said(tmp_path / "two") == said(checkout) == fresh
+    checkout.rename(tmp_path / "three")
     shutil.rmtree(tmp_path / "two")
-    assert said(tmp_path / "three") == "None False"
+    assert said(tmp_path / "three") == fresh
     with (tmp_path / "three" / "sums.jsonl").open("a") as file:
         file.write("\n")
-    assert said(tmp_path / "three") == "sums.jsonl is not as it was False"
+    assert "[1 of 1] small: sums.jsonl is not as it was" in said(tmp_path / "three")
+
+
+MEET = """
+import time
+from pathlib import Path
+Path("{0}").touch()
+deadline = time.monotonic() + 60
+while Path("meet").exists() and not Path("{1}").exists():
+    assert time.monotonic() < deadline, "alone"
+    time.sleep(0.01)
+"""
+
+
+def test_studies_with_nothing_to_sample_run_side_by_side(checkout):
+    """Each waits for the other. One that turns out to want samples is run again by itself, and samples."""
+    for one, other in (("small", "large"), ("large", "small")):
+        cells = [cell.replace("'small'", f"'{one}'") for cell in CELLS]
+        name = f"0{1 + (one == 'large')}_{one}"
+        write_notebook(checkout / "notebooks", name, MEET.format(one, other), *cells, parameters='profile = "nano"')
+    first = a2r(checkout, "run", "small", "large")
+    assert first.returncode == 0, first.stderr
+    for marker in ("small", "large"):
+        (checkout / marker).unlink()
+    (checkout / "meet").touch()
+    (checkout / "prices.csv").write_text((checkout / "prices.csv").read_text() + "\n")
+    both = a2r(checkout, "run", "small", "large")
+    assert both.returncode == 0 and both.stderr.count("prices.csv is not as it was") == 2, both.stderr
+    assert "up to date" not in both.stdout and a2r(checkout, "run", "small", "large").stdout.count("up to date") == 2
+    path = checkout / "notebooks" / "02_large.ipynb"
+    path.write_text(path.read_text().replace("problems, 4)", "problems, 5)"))
+    (checkout / "prices.csv").write_text((checkout / "prices.csv").read_text() + "\n")
+    more = a2r(checkout, "run", "small", "large")
+    assert "small: notebook" in more.stdout and more.returncode == 1
+    assert "02_large.ipynb failed" in more.stderr and "the store" not in more.stderr, "tried for real"
 
 
 def test_a_run_with_other_parameters_is_another(ran, stale):

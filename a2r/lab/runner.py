@@ -273,18 +273,26 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
     return output
 
 
+def apart(studies: list[tuple[str, str, dict]]) -> list[tuple[str, str, dict]]:
+    """Those of the studies that may have nothing to sample, and need not wait for another: they have been run before,
+    on samples that are all there, and not on what other studies made."""
+    from a2r.results import trace
+
+    def free(study: str, profile: str, parameters: dict) -> bool:
+        stamp, made = _stamp(planned(study, profile, parameters)[2]), ROOT / load_profile(profile).figures
+        others = any((ROOT / file).is_relative_to(made) for file in stamp.get("files", ()))
+        return bool(stamp) and not others and not trace.lost(stamp)
+
+    found = [each for each in studies if free(*each)]
+    return found if len(found) > 1 else []
+
+
 @contextmanager
 def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[..., Path]]:
-    """`run`, with those of `studies` under way together that may have nothing to sample: they have been run before, and
-    not on what other studies made. One that wants samples, or fails, is run again when its turn comes."""
-
-    def apart(study: str, profile: str, parameters: dict) -> bool:
-        stamp, made = _stamp(planned(study, profile, parameters)[2]), ROOT / load_profile(profile).figures
-        return bool(stamp) and not any((ROOT / file).is_relative_to(made) for file in stamp["files"])
-
+    """`run`, with `studies` under way together, sampling nothing. One that wants samples, or fails, is run again when
+    its turn comes."""
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _sample_nothing) as pool:
-        few = len(some := [each for each in studies if apart(*each)]) < 2
-        begun = {} if few else {repr(each): pool.submit(run, *each, progress=False) for each in some}
+        begun = {repr(each): pool.submit(run, *each, progress=False) for each in studies}
 
         def taken(*each) -> Path:
             with suppress(StudyFailed):
