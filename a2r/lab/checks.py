@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from a2r.engines import automatic, open_engine
+from a2r import engines
 from a2r.errors import UserError
 from a2r.lab.planning import grid_bytes
 from a2r.lab.runner import find
@@ -44,7 +44,7 @@ def check(lab: Profile) -> list[Check]:
     # one that has no role yet, as an RL synthesizer still to be trained, is not needed
     names = dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric, *lab.efficient))
     lab = replace(lab, models=tuple(lab.model(name) for name in names))
-    engine = automatic() if lab.engine == "auto" else lab.engine
+    engine = engines.automatic() if lab.engine == "auto" else lab.engine
     if engine != "replay":
         look = (lambda model: server(lab, model)) if engine == "openai" else weights
         found += [tried(f"model {model.name}", look, model) for model in lab.models]
@@ -97,7 +97,7 @@ def opens_thinking(model: Model) -> bool:
 
 def server(lab: Profile, model: Model) -> str:
     """Whether the server answers, takes the key and serves the model."""
-    engine = open_engine("openai", model.location, model.revision, lab.engine_options_of(model.name, "openai"))
+    engine = engines.open_engine("openai", model.location, model.revision, lab.engine_options_of(model.name, "openai"))
     return f"{engine.model} at {', '.join(engine.urls)}"
 
 
@@ -105,13 +105,11 @@ def machine(lab: Profile, engine: str) -> str:
     """What the engine needs of this machine."""
     if engine not in ("vllm", "transformers"):
         return "the store alone" if engine == "replay" else "see the models"
-    import torch
-
     if engine == "transformers":
-        return "on a GPU" if torch.cuda.is_available() else f"on the CPU, {os.cpu_count()} cores"
-    from a2r.engines.vllm import installed, on_cpu
+        import torch
 
-    if not installed():
+        return "on a GPU" if torch.cuda.is_available() else f"on the CPU, {os.cpu_count()} cores"
+    if not engines.installed():
         raise UserError("vLLM is not installed; install it with `pip install 'a2r[vllm]'`.")
     try:
         with socket.socket() as probe:
@@ -120,14 +118,16 @@ def machine(lab: Profile, engine: str) -> str:
         raise UserError(
             f"no port of 127.0.0.1 can be opened for a server ({error.strerror}); allow local connections."
         ) from error
-    if on_cpu():
-        return f"{installed()}, on the CPU: for tests, not for large models"
+    if engines.on_cpu():
+        return f"{engines.installed()}, on the CPU: for tests, not for large models"
+    import torch
+
     gpus = torch.cuda.device_count()
     options = [{**lab.server, **m.server} for m in lab.models]
     needed = max(o.get("tensor_parallel_size", 1) * o.get("data_parallel_size", 1) for o in options)
     if gpus < needed and lab.server.get("distributed_executor_backend") != "ray":
         raise UserError(f"a model of the profile wants {needed} GPUs and there are {gpus}; lower tensor_parallel_size.")
-    return f"{installed()}, {gpus} GPUs"
+    return f"{engines.installed()}, {gpus} GPUs"
 
 
 def prices(lab: Profile) -> str:
