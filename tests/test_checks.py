@@ -51,7 +51,7 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     assert found["model a"] == (False, f"{broken} lacks *.safetensors; copy the whole model.")
     missing = said(replace(lab, models=(Model("a", "data/models/missing"), *models[1:])))["model a"]
     assert not missing[0] and missing[1].startswith("the folder of model 'a' is not there: looked for ")
-    assert not found["model b"][0] and "nobody/nothing is neither a folder nor cached" in found["model b"][1]
+    assert not found["model b"][0] and "nobody/nothing is no folder beside the profile or in" in found["model b"][1]
     assert found["prices"] == (True, f"{lab.prices}; it has no row for c, whose costs stay blank")
     assert "model d" not in found
     assert "disk" not in found, "nothing is planned where things are lacking"

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -13,7 +15,7 @@ from test_report import CHROMIUM, executed, in_browser
 
 from a2r import UserError, explore, grade, synthesize
 from a2r.lab import compare, pages, view
-from a2r.profiles import ROOT
+from a2r.profiles import ROOT, available, load_profile
 from a2r.results.study import small_png
 
 # README.md and docs/
@@ -24,7 +26,7 @@ def test_every_page_is_as_its_template_and_tables_give_it():
     stale = [
         str(path.relative_to(ROOT)) for path, text in written.items() if not path.exists() or path.read_text() != text
     ]
-    assert {"README.md", "docs/results.md", "data/models/README.md", "data/rl/README.md"} == {
+    assert {"README.md", "docs/profiles.md", "docs/results.md", "data/models/README.md", "data/rl/README.md"} == {
         str(path.relative_to(ROOT)) for path in written
     }
     assert not stale, "run `a2r pages`"
@@ -86,25 +88,58 @@ def test_the_executed_copies_are_small():
     assert sum(path.stat().st_size for path in pages.EXECUTED.glob("*.ipynb")) <= 3e6
 
 
-def test_a_run_is_copied_once_and_without_its_times(tmp_path, monkeypatch):
+def noted(start: float, seconds: float) -> dict:
+    """What papermill notes of a run that starts at `start` (seconds since 1970)."""
+    first, last = (pd.Timestamp(at, unit="s", tz="UTC").isoformat() for at in (start, start + seconds))
+    return {"start_time": first, "end_time": last, "duration": seconds}
+
+
+@pytest.fixture
+def first_sample(monkeypatch):
+    """A store whose first sample was made 100 s after 1970."""
+    rows = {"revision": ["another", load_profile("nano").models[0].identity], "time": [1.0, 100.0]}
+    monkeypatch.setattr(pages, "Store", lambda *_, **__: SimpleNamespace(read=lambda: pd.DataFrame(rows)))
+
+
+def test_minutes_are_those_of_one_run_that_began_with_no_sample(first_sample):
+    one, next_to_it, later, second = noted(40, 90), noted(140, 30), noted(300, 30), noted(200, 10)
+    lab = load_profile("nano")
+    assert pages.from_nothing([next_to_it, one], lab)
+    assert not pages.from_nothing([one, later], lab), "a pause of three minutes"
+    assert not pages.from_nothing([next_to_it, second], lab), "samples were there"
+
+
+def test_a_run_is_copied_once_and_without_its_times(tmp_path, monkeypatch, first_sample):
     monkeypatch.setattr(pages, "RUNS", tmp_path)
     monkeypatch.setattr(pages, "EXECUTED", tmp_path / "executed")
-    for seconds in (90, 3):
-        executed(tmp_path, "01_symmetric__nano", "The baseline")
-        run = nbformat.read(tmp_path / "01_symmetric__nano.ipynb", as_version=4)
-        run.metadata["papermill"] = {"duration": seconds}
-        for cell in run.cells:
+    monkeypatch.setattr(pages, "available", lambda: {"symmetric": Path("01_symmetric.ipynb")})
+
+    def run(start: float, seconds: float, title: str = "The baseline") -> list[Path]:
+        executed(tmp_path, "01_symmetric__nano", title)
+        notebook = nbformat.read(tmp_path / "01_symmetric__nano.ipynb", as_version=4)
+        notebook.metadata["papermill"] = noted(start, seconds)
+        for cell in notebook.cells:
             cell.metadata["papermill"] = {"duration": seconds}
-        nbformat.write(run, tmp_path / "01_symmetric__nano.ipynb")
-        kept = pages.keep_executed()
-        assert len(kept) == (seconds == 90), "a second run that shows the same leaves the copy alone"
-    copy = nbformat.read(tmp_path / "executed" / "01_symmetric.ipynb", as_version=4)
-    nbformat.validate(copy)
-    assert copy.metadata["a2r"]["minutes"] == 1.5
-    executed(tmp_path, "01_symmetric__nano", "The baseline, changed")
-    (kept,) = pages.keep_executed()
-    assert nbformat.read(kept, as_version=4).metadata["a2r"]["minutes"] == 1.5, "those of the run that sampled"
-    assert "papermill" not in str(copy) and "sample/s" not in str(copy)
+        nbformat.write(notebook, tmp_path / "01_symmetric__nano.ipynb")
+        return pages.keep_executed()
+
+    def about(copy: Path) -> dict:
+        return nbformat.read(copy, as_version=4).metadata["a2r"]
+
+    (copy,) = run(200, 3)
+    assert about(copy) == {}, "it read samples, and took no time to speak of"
+    assert run(40, 90) == [copy] and about(copy)["minutes"] == 1.5
+    assert about(copy)["run"].startswith("1 January 1970, on ")
+    assert run(40, 60) == run(200, 3) == [], "what shows the same leaves the copy alone"
+    assert run(200, 3, "The baseline, changed") == [copy] and about(copy)["minutes"] == 1.5
+    nbformat.validate(nbformat.read(copy, as_version=4))
+    assert "papermill" not in copy.read_text() and "sample/s" not in copy.read_text()
+
+
+def test_the_shipped_profiles_are_listed_with_what_they_are_for():
+    rows = pages.shipped().splitlines()
+    assert len(rows) == 2 + len(available()) and all(len(row) > 50 for row in rows[2:])
+    assert any(row.startswith("| `smoke` | nano cut down for tests") for row in rows)
 
 
 # a2r compare
@@ -142,6 +177,8 @@ def test_compare_with_what_is_committed(two, monkeypatch):
     assert compare.described(str(two[0]), "committed") == ("reproduced: 1 of 1 tables equal", True)
     with pytest.raises(UserError, match="there are no results 'nowhere'"):
         compare.described("nowhere", "committed")
+    with pytest.raises(UserError, match="no results 'nanoo' \\(did you mean 'nano'\\?\\)"):
+        compare.described("nanoo", "committed")
 
 
 # a2r view

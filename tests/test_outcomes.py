@@ -338,7 +338,7 @@ def test_shown_in_points_and_with_intervals():
     frame = pd.DataFrame(
         {"A2R@4": [Interval(0.612, 0.5, 0.7, 9)], "gain": [Interval(0.034, -0.01, 0.1, 9)], "p": [0.01234], "n": [9]}
     )
-    assert tables.shown(frame).iloc[0].tolist() == ["0.61 [0.50, 0.70]", "+3.4 [-1.0, +10.0]", "0.0123", "9"]
+    assert tables.shown(frame).iloc[0].tolist() == ["0.61 [0.50, 0.70]", "+3.4 [−1.0, +10.0]", "0.0123", "9"]
 
 
 def test_reliability(pool, syntheses):

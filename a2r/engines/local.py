@@ -423,7 +423,7 @@ def load(model: str | Path, revision: str | None, dtype: str) -> tuple:
         if not Path(model).is_dir() and isinstance(error, OSError):
             message = (
                 f"model {where} was found neither as a local folder nor on the Hugging Face hub; "
-                "check the name, or download it first."
+                "correct its path (from the profile's folder or the repository's) or its hub id, or download it first."
             )
         else:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -80,7 +80,8 @@ def weights(model: Model) -> str:
     except Exception as error:  # the hub client raises a dozen kinds; the user needs one sentence
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{model.path} is neither a folder nor cached, and the hub does not give it ({reason}); download it."
+            f"{model.path} is no folder beside the profile or in the repository, and as a hub id it is neither cached "
+            f"nor given by the hub ({reason}); correct the path, or download it."
         ) from error
     size = sum(f.size or 0 for f in info.siblings if f.rfilename.endswith(".safetensors"))
     return f"{model.path} on the hub, {size / 1e9:.1f} GB to download"

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from a2r.errors import UserError
+from a2r.errors import UserError, nearest
 from a2r.profiles import ROOT
 from a2r.results import stats, tables
-from a2r.results.stats import Interval
+from a2r.results.stats import KEYS, Interval
 
 COMMITTED = "committed"
-KEYS = ["benchmark", "problem_id"]
 MEASURED = ("seconds", "minutes")  # columns that no second run repeats
 
 
@@ -23,9 +22,8 @@ def folder(name: str) -> Path:
     for path in (ROOT / "figures" / name, ROOT / name, Path(name)):
         if path.is_dir():
             return path
-    raise UserError(
-        f"there are no results '{name}': give a profile that was run, a folder of results, or '{COMMITTED}'."
-    )
+    near = nearest(name, [COMMITTED, *(path.name for path in (ROOT / "figures").glob("*"))])
+    raise UserError(f"there are no results '{name}'{near}: give a profile that was run, a folder, or '{COMMITTED}'.")
 
 
 def csvs(name: str, like: Path) -> dict[str, pd.DataFrame]:

@@ -5,7 +5,9 @@ no number is typed. `write` renders all; a test fails where a page differs from 
 """
 
 import json
+import os
 import re
+from itertools import pairwise, takewhile
 from math import isnan
 from pathlib import Path
 
@@ -15,15 +17,17 @@ import pandas as pd
 
 from a2r.errors import UserError
 from a2r.lab.runner import RUNS, available, results
-from a2r.profiles import ROOT, load_profile
+from a2r.profiles import PROFILES, ROOT, Profile, load_profile
 from a2r.results import tables
 from a2r.results.stats import Interval
+from a2r.store import Store
 from a2r.training.nano.puzzles import TESTS
 
 TEMPLATES = ROOT / "docs" / "templates"
 EXECUTED = ROOT / "docs" / "executed"
 FIGURES = ROOT / "figures"
 FAMILY = "nano"
+LONGEST_PAUSE = 60  # seconds between two studies of one run
 DIFFERENCE = re.compile(" − |^gain|difference")  # columns that are shown in percentage points
 
 
@@ -55,30 +59,44 @@ def keep_executed(profile: str = FAMILY) -> list[Path]:
     """Copy the profile's executed notebooks to docs/executed, where they show something else than there; returns the
     copies.
 
-    Without progress bars, times and machine. `minutes` in the metadata is of the longest run that was ever copied: what
-    a first one takes, which has to sample, and not a second one, which reads.
+    Without progress bars, times and machine. `minutes` in the metadata is what the study took in the `run` that is
+    named beside it: the last one of all studies that began `from_nothing`.
     """
-    kept = []
-    EXECUTED.mkdir(exist_ok=True)
-    for path in (RUNS / f"{notebook.stem}__{Path(profile).stem}.ipynb" for notebook in available().values()):
-        if not path.exists() or not results(path):
-            continue
-        notebook = nbformat.read(path, as_version=4)
-        minutes = round((notebook.metadata.get("papermill", {}).get("duration") or 0) / 60, 2)
+    runs = {EXECUTED / path.name: RUNS / f"{path.stem}__{Path(profile).stem}.ipynb" for path in available().values()}
+    new = {copy: nbformat.read(run, as_version=4) for copy, run in runs.items() if run.exists() and results(run)}
+    old = {copy: nbformat.read(copy, as_version=4) for copy in new if copy.exists()}
+    notes = {copy: notebook.metadata.get("papermill", {}) for copy, notebook in new.items()}
+    for notebook in new.values():
         for i, cell in enumerate(notebook.cells):
             cell.id, tags = f"cell-{i}", cell.metadata.get("tags")
             cell.metadata = {"tags": tags} if tags else {}
             if cell.cell_type == "code":
                 cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
-        target = EXECUTED / f"{path.stem.partition('__')[0]}.ipynb"
-        before = nbformat.read(target, as_version=4) if target.exists() else None
-        if before is None or before.cells != notebook.cells:
-            longest = max(minutes, before.metadata.get("a2r", {}).get("minutes", 0) if before else 0)
-            kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-            notebook.metadata = {"kernelspec": kernel, "a2r": {"minutes": longest}}
-            target.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-            kept.append(target)
-    return kept
+    about = {copy: old[copy].metadata.get("a2r", {}) if copy in old else {} for copy in new}
+    whole = len(new) == len(runs) and from_nothing(list(notes.values()), load_profile(profile))
+    unknown = {copy for copy in new if whole and "run" not in about[copy]}
+    changed = [copy for copy in new if copy not in old or old[copy].cells != new[copy].cells or copy in unknown]
+    if changed and whole:
+        day = pd.Timestamp(min(note["start_time"] for note in notes.values()))
+        run = f"{day:%-d %B %Y}, on {os.cpu_count()} cores"
+        about = {copy: {"minutes": round(note["duration"] / 60, 2), "run": run} for copy, note in notes.items()}
+        changed = list(new)
+    EXECUTED.mkdir(exist_ok=True)
+    for copy in changed:
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        new[copy].metadata = {"kernelspec": kernel, "a2r": about[copy]}
+        copy.write_text(json.dumps(new[copy], indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    return changed
+
+
+def from_nothing(notes: list[dict], lab: Profile) -> bool:
+    """Whether studies, by what papermill noted of them, were run one right after another, and began without a sample of
+    the profile's models: what each took is then what it takes who reproduces all."""
+    times = sorted([pd.Timestamp(note[end]).timestamp() for end in ("start_time", "end_time")] for note in notes)
+    pauses = [start - end for (_, end), (start, _) in pairwise(times)]
+    samples = Store(lab.store_path, writable=False).read()
+    own = samples[samples.revision.isin([model.identity for model in lab.models])]
+    return times[0][0] < own.time.min() and max(pauses, default=0) < LONGEST_PAUSE
 
 
 # What templates may call
@@ -169,13 +187,13 @@ def link_to(study: str) -> str:
 
 
 def studies() -> list[dict]:
-    """Every study: file, link, title (of its first cell), and the minutes that its longest run took."""
+    """Every study: file, link, title (of its first cell), and the minutes that it took in the `run` of all studies."""
     found = []
     for name, path in available().items():
         title = "".join(record(path)["cells"][0]["source"]).partition("\n")[0].lstrip("# ")
         copy = EXECUTED / path.name
-        minutes = record(copy)["metadata"].get("a2r", {}).get("minutes") if copy.exists() else None
-        found.append({"file": path.stem, "link": link_to(name), "title": title, "minutes": minutes})
+        about = record(copy)["metadata"].get("a2r", {}) if copy.exists() else {}
+        found.append({"file": path.stem, "link": link_to(name), "title": title, "minutes": None, "run": None} | about)
     return found
 
 
@@ -196,6 +214,15 @@ def ahead(benchmark: str) -> str:
     """The models whose A2R is above the vote on a benchmark of the study of the family, with its interval."""
     rows = table("family_domains", benchmark=benchmark).itertuples()
     return ", ".join(row.synthesizer for row in rows if row.gain.low > 0) or "no model"
+
+
+def shipped() -> str:
+    """The profiles that the repository has, a row each: the name, and the comment at the top of its file."""
+    rows = []
+    for path in sorted(PROFILES.glob("*.yaml")):
+        top = takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+        rows.append({"profile": f"`{path.stem}`", "what it is": " ".join(line.lstrip("# ") for line in top)})
+    return markdown(pd.DataFrame(rows))
 
 
 def caption(name: str, folder: Path | None = None) -> str:
@@ -219,19 +246,5 @@ def skill(problems: str) -> float:
     return ((TESTS + 1) * chances).clip(upper=1).mean()
 
 
-HELPERS = (
-    families,
-    exists,
-    table,
-    markdown,
-    beside,
-    scorecard,
-    studies,
-    example,
-    ahead,
-    cheaper,
-    caption,
-    record,
-    skill,
-)
-HELPERS = {function.__name__: function for function in HELPERS} | {"profile": load_profile}
+HELPERS = families, exists, table, markdown, beside, scorecard, studies, example, ahead, cheaper, shipped
+HELPERS = {function.__name__: function for function in (*HELPERS, caption, record, skill)} | {"profile": load_profile}

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.optimize import isotonic_regression
@@ -148,7 +149,8 @@ def label_ends(axes: plt.Axes, ends: list[tuple[float, float, str, str]]) -> Non
     at = isotonic_regression([y for _, y, _, _ in ends] - steps).x + steps  # least squares, in order and `gap` apart
     at = np.minimum(at, high - steps[::-1])
     for (x, y, name, shade), place in zip(ends, at, strict=True):
-        look = {"color": shade, "fontsize": small(), "va": "center", "annotation_clip": False}
+        ink = [0.6 * part for part in to_rgb(shade)]  # light colours are no ink
+        look = {"color": ink, "fontsize": small(), "va": "center", "annotation_clip": False}
         look["arrowprops"] = {"arrowstyle": "-", "linewidth": 0.5, "color": shade, "shrinkA": 0, "shrinkB": 2}
         look["arrowprops"]["relpos"] = (0, 0.5)
         axes.annotate(name, (x, y), (1.05, place), axes.transData, ("axes fraction", "data"), **look)

@@ -100,7 +100,7 @@ def text(value: Interval, form: str = ".2f", scale: float = 1) -> str:
 
     Rounded from the five digits that `save` keeps, so that pages made from its CSV show the same number.
     """
-    e, low, high = (f"{scale * float(f'{v:.5g}'):{form}}" for v in value[:3])
+    e, low, high = (f"{scale * float(f'{v:.5g}'):{form}}".replace("-", "−") for v in value[:3])
     return "–" if isnan(value.estimate) else e if isnan(value.low) else f"{e} [{low}, {high}]"
 
 

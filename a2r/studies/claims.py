@@ -400,7 +400,7 @@ def draw_scorecard(table: pd.DataFrame) -> Figure:
                 look = {"fmt": "o", "color": VERDICTS.get(verdict, MUTED), "linewidth": 1.8}
                 panel.errorbar([shown.estimate], [i], xerr=bars([shown]), **look)
                 words = f"{verdict}, n = {v.n}" if narrow() else f"{said(v, form, scale)}  {verdict}, n = {v.n}"
-            panel.annotate(textwrap.shorten(words, 60, placeholder=" …"), (1.02, i), annotation_clip=False, **beside)
+            panel.annotate(textwrap.shorten(words, 44, placeholder=" …"), (1.02, i), annotation_clip=False, **beside)
         low, high = panel.get_xlim()
         for i, (claim, _) in enumerate(part):
             side = (claim.threshold, high) if claim.above else (low, claim.threshold)

@@ -128,7 +128,7 @@ def against(outcomes: pd.DataFrame, method: str, pools: dict[str, pd.DataFrame],
 
 
 GROUPS = {  # of controls, for their colours and markers: what each asks
-    "one path, a vote or a perfect selector": ("Pass@", "Cons", "Selection"),
+    "one path, a vote or a choice": ("Pass@", "Cons", "Selection"),
     "other references, or none": ("Alone", "Foreign", "Repeated"),
     "the same references in another form": ("Shuffled", "Finals", "Traces"),
 }
@@ -156,27 +156,24 @@ def differences(table: pd.DataFrame) -> Figure:
     figure.legend(handles=handles, loc="outside upper center", **columns)
     alone = [v for c, v in zip(table.control, table["A2R − control"], strict=True) if c.startswith("Alone@")]
     above = sum(v.low > 0 for v in alone)
-    says = f"A2R is above the synthesizer alone with its interval for {above} of {len(alone)} pairs"
-    note = "bars: 95% intervals over problems; no point: not sampled for that pair"
+    says = f"A2R is better than its synthesizer without references for {above} of {len(alone)} pairs"
+    note = "bars: 95% intervals over problems (better: above 0); no point: not sampled for that pair"
     return captioned(figure, says, counted(table["A2R − control"]), note)
 
 
 def draw_checking(table: pd.DataFrame) -> Figure:
     """Both errors of `checking` in percent, one row a pair."""
     names = [paired(r.explorer, r.synthesizer) for r in table.itertuples()]
-    figure, axes = panels(0.7 + 0.2 * len(names), 2, wide=2, sharey=True)
-    for panel, error, meaning in zip(
-        axes, ("e−", "e+"), ("right claim is dropped", "wrong claim is kept"), strict=True
-    ):
+    figure, axes = panels(0.7 + 0.2 * len(names), 2, wide=2, sharey=True, sharex=True)
+    errors = {"e−": "right claim is dropped", "e+": "wrong claim is kept"}
+    for panel, (error, meaning) in zip(axes, errors.items(), strict=True):
         sideways(panel, names, reference=None)
         shown = points(list(table[error]))
         panel.errorbar([v.estimate for v in shown], range(len(names)), xerr=bars(shown), fmt="o", color=DARK)
         panel.set(xlabel=f"{error}: a {meaning} (percent)")
-        panel.set_xlim(-0.03 * panel.get_xlim()[1], None)
+        panel.set_xlim(-3, 103)
     pays = sum(r["e−"].estimate + r["e+"].estimate < 1 for _, r in table.iterrows())
-    says = (
-        f"Errors of checking one claim: for {pays} of {len(names)} pairs e− + e+ is below 1, where reading claims pays"
-    )
+    says = f"Reading claims pays, with e− + e+ below 1, for {pays} of {len(names)} pairs"
     return captioned(figure, says, counted([*table["e−"], *table["e+"]]))
 
 

@@ -161,7 +161,7 @@ def cost_front(points: pd.DataFrame, currency: str, efficient: tuple[str, str, s
         says += f"; A2R-Efficient ({pair}) scores {said(value[pair])} and {large} {said(value[large])}"
     axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.02))
     axes.set_xlim(axes.get_xlim()[0] / 2.5, None)  # room for the names of the first points
-    shown = pd.concat([best.iloc[:0] if narrow() else best, ringed]).drop_duplicates("label")
+    shown = pd.concat([ringed, best.iloc[:0] if narrow() else best]).drop_duplicates("label")
     name_points(axes, shown, points, bold=set(ringed.label))
     figure.legend(loc="outside upper center", ncols=1 if narrow() else 3)
     note = "bars: 95% intervals over problems" + "; the front's names are in the table" * narrow()
@@ -172,24 +172,26 @@ def name_points(axes: plt.Axes, named: pd.DataFrame, points: pd.DataFrame, bold:
     """Name some points (label, x, y), each at the nearest place where no point, no error bar and no other name lies, at
     the upper left if it can be."""
     axes.figure.draw_without_rendering()
+    inch = axes.figure.dpi / 72  # pixels a point of paper
 
     def on_paper(x: list[float], y: list[float]) -> np.ndarray:
-        return axes.transData.transform(np.column_stack([x, y])) * 72 / axes.figure.dpi  # in points
+        return axes.transData.transform(np.column_stack([x, y])) / inch
 
+    # corners of boxes in which something lies: bars with their markers first, then names
     ends = (on_paper(points.x, [getattr(v, end) for v in points.correct]) for end in ("low", "high"))
-    lows, highs = (list(corners) for corners in ends)  # of boxes where something lies: first the bars
-    left, right = axes.get_window_extent().intervalx * 72 / axes.figure.dpi
-    sides = [(-1, 1), (1, -1), (-1, 0), (1, 0), (1, 1), (-1, -1)]  # of a point: left or right, above or below
+    lows, highs = (corners + room for corners, room in zip(ends, (-3, 3), strict=True))
+    (left, bottom), (right, top) = axes.get_window_extent().get_points() / inch
+    sides = np.array([(-1, 1), (1, -1), (-1, 0), (1, 0), (0, -1), (1, 1), (-1, -1)])  # of a point
     for row, at in zip(named.itertuples(), on_paper(named.x, named.y), strict=True):
-        size = np.array([0.62 * len(row.label), 1.2]) * small()
-        for reach, side in itertools.product(range(6, 240, 3), sides):
-            low = at + reach * np.array(side) - size * [side[0] < 0, 0.5]
-            taken = ((np.array(lows) < low + size + 2) & (np.array(highs) > low - 2)).all(axis=1).any()
-            if not taken and left < low[0] < right - size[0]:
+        size = np.array([(0.6 if row.label in bold else 0.54) * len(row.label), 1.1]) * small()
+        for reach, side in itertools.product(range(6, 240, 2), sides):
+            low = at + reach * side - size * [(1 - side[0]) / 2, 0.5]
+            free = not ((lows < low + size + 1) & (highs > low - 1)).all(axis=1).any()
+            if free and left < low[0] < right - size[0] and bottom < low[1] < top - size[1]:
                 break
-        lows, highs = [*lows, low], [*highs, low + size]
+        lows, highs = np.vstack([lows, low]), np.vstack([highs, low + size])
         look = {"fontsize": small(), "weight": "bold" if row.label in bold else "normal", "va": "center"}
-        look |= {"ha": "right" if side[0] < 0 else "left", "textcoords": "offset points"}
+        look |= {"ha": {-1: "right", 0: "center", 1: "left"}[side[0]], "textcoords": "offset points"}
         line = {"arrowstyle": "-", "linewidth": 0.5, "color": DARK, "shrinkA": 0, "shrinkB": 4}
-        offset = reach * np.array(side)
-        axes.annotate(row.label, (row.x, row.y), offset, arrowprops=line if reach > 9 else None, **look)
+        line["relpos"] = (1 - side) / 2  # from the corner that is next to the point
+        axes.annotate(row.label, (row.x, row.y), reach * side, arrowprops=line if reach > 8 else None, **look)

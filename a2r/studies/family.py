@@ -32,7 +32,7 @@ def contexts(
 def loss_curves(records: list[dict]) -> Figure:
     """Training loss (nats per taught token) against tokens seen, one panel a stage, one line a width."""
     stages, look = list(records[0]["stages"]), looks([record["name"] for record in records])
-    figure, axes = panels(2.2, len(stages), wide=3)
+    figure, axes = panels(2.2, len(stages), wide=3, sharey=True)
     for panel, stage in zip(axes, stages, strict=True):
         for record in records:
             curve = pd.DataFrame(record["stages"][stage]["curve"])
@@ -49,4 +49,4 @@ def loss_curves(records: list[dict]) -> Figure:
     last = {record["name"]: record["stages"][stages[-1]]["curve"][-1]["loss"] for record in records}
     ends = ", ".join(f"{name} {loss:.3f}" for name, loss in last.items())
     says = f"Training loss by stage; at the end of the last {ends}"
-    return captioned(figure, says, f"{len(records)} models, one training each", "means over 3 records; no interval")
+    return captioned(figure, says, f"{len(records)} models, one training each", "smoothed over 3 records; no interval")

@@ -180,8 +180,8 @@ def grid_lines(
         axes.minorticks_off()
         axes.set_ylim(-0.02, 1.02)
         label_ends(axes, ends)
-    left.set(xlabel="synthesizer (by parameters)", ylabel=f"A2R@{n_paths}", title="one line an explorer")
-    right.set(xlabel="explorer (by parameters)", title="one line a synthesizer")
+    left.set(xlabel="synthesizer (by parameters)", ylabel=f"accuracy (A2R@{n_paths})", title="a line for each explorer")
+    right.set(xlabel="explorer (by parameters)", title="a line for each synthesizer")
     ends = [a2r[e, plain[-1]].estimate - a2r[e, plain[0]].estimate for e in explorers]
     others = [a2r[explorers[-1], s].estimate - a2r[explorers[0], s].estimate for s in plain]
     says = (

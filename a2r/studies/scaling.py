@@ -60,10 +60,11 @@ def draw(table: pd.DataFrame, seen: int | None = None) -> Figure:
         if seen and part.N.max() > seen:
             panel.set_xlim(*panel.get_xlim())
             panel.axvspan(seen * 1.2, panel.get_xlim()[1], color="#eeeeee", zorder=0, linewidth=0)
-        a2r = part[part.method == "A2R@N"].sort_values("N")
-        first, last = (f"{said(row.accuracy)} at N = {row.N}" for row in (a2r.iloc[0], a2r.iloc[-1]))
-        found.append(f"{paired(explorer, synthesizer)}'s A2R goes from {first} to {last}")
+        a2r, cons = (part[part.method == m].set_index("N").accuracy for m in ("A2R@N", "Cons@N"))
+        best, last = a2r.map(lambda v: v.estimate).idxmax(), a2r.index.max()
+        ends = f"at N = {last} it has {said(a2r[last])} and the vote {said(cons[last])}"
+        found.append(f"A2R of {paired(explorer, synthesizer)} is best at N = {best}, {said(a2r[best])}; {ends}")
     axes[0].set_ylabel("accuracy")
     beyond = seen and table.N.max() > seen
     grey = f"; grey: more references than the synthesizers were trained on ({seen})" if beyond else ""
-    return captioned(figure, "; ".join(found), counted(table.accuracy), f"bars: 95% intervals over problems{grey}")
+    return captioned(figure, ". ".join(found), counted(table.accuracy), f"bars: 95% intervals over problems{grey}")

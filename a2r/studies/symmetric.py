@@ -138,17 +138,19 @@ def accuracy_bars(outcomes: pd.DataFrame, n_paths: int) -> Figure:
         side = {"xytext": (5 if k else -5, 0), "textcoords": "offset points", "ha": "left" if k else "right"}
         side |= {"fontsize": small(), "va": "center", "bbox": {"color": "white", "pad": 0.5}, "zorder": 0.5}
         for place, gain in zip(at, shown, strict=True) if not narrow() else ():
-            below.annotate(f"{gain.estimate:+.1f}", (place, gain.estimate), **side)
+            below.annotate(f"{gain.estimate:+.1f}".replace("-", "−"), (place, gain.estimate), **side)
         above, under = sum(g.low > 0 for g in gains), sum(g.high < 0 for g in gains)
-        counts.append(f"{other} for {above} (below: {under})")
+        counts.append(f"better than {other} for {above} (worse for {under or 'none'})")
     below.axhline(0, color=DARK, linewidth=0.8, zorder=0)
     below.set_xticks(x, [paired(*pair, "\n→ ") for pair in per], rotation=30 * narrow())
-    below.set(ylabel=f"{a2r} − …\n(points, paired)", xlabel="explorer = synthesizer" * all(e == s for e, s in per))
+    own = all(e == s for e, s in per)
+    below.set(ylabel=f"{a2r} − …\n(points, paired)", xlabel="explorer = synthesizer" * own)
     top.set(ylabel="accuracy", ylim=(0, 1))
     for panel, columns in ((top, 3 if narrow() else len(found)), (below, 2)):
         panel.legend(ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2, handlelength=1.4)
-    says = f"Of {len(per)} pairs of models {a2r} is above, with its interval, {' and '.join(counts)}"
-    return captioned(figure, says, counted(stats.interval(wide.iloc[:, 0]) for wide in per.values()))
+    says = f"Of {len(per)} {'models' if own else 'pairs'}, {a2r} is {' and '.join(counts)}"
+    note = "bars: 95% intervals over problems; better or worse: that of the difference excludes 0"
+    return captioned(figure, says, counted(stats.interval(wide.iloc[:, 0]) for wide in per.values()), note)
 
 
 def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int) -> Figure:
@@ -177,6 +179,6 @@ def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int)
     label_ends(axes, [*ends, (len(levels) - 1, shown[-1].estimate, "mean", DARK)])
     best = max(range(len(levels)), key=lambda i: estimates[i].estimate)
     value = said(estimates[best], "+.1f", 100)
-    says = f"The mean gain over the vote is largest at {label} {levels[best]}: {value} points"
+    says = f"The mean gain over the vote is largest for {label} {levels[best]}: {value} points"
     note = "bars: 95% intervals of the mean over problems; thin: models"
     return captioned(figure, says, counted(estimates, "problems a group"), note)
