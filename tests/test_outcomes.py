@@ -321,7 +321,7 @@ def test_saved_tables(tmp_path, table):
         assert top == r"\toprule" and r"\midrule" in latex and latex.rstrip().endswith("\\bottomrule\n\\end{tabular}")
         body = [line for line in latex.splitlines() if line.endswith(r"\\")]
         assert len(body) > 1 and all(line.count("&") == columns - 1 for line in body)
-        assert not re.search(r"(?<!\\)[_%#$]", latex), "what LaTeX would choke on is escaped"
+        assert not re.search(r"(?<!\\)[_%#$]", latex.replace("$-$", "")), "what LaTeX would choke on is escaped"
 
 
 def test_what_has_no_interval_shows_none():
