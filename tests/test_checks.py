@@ -12,7 +12,7 @@ import pytest
 from fakes import FakeServer, write_profile
 from test_studies import write_notebook
 
-from a2r import UserError, cli, explore, load_problems, load_profile, problems, synthesize
+from a2r import UserError, cli, explore, load_problems, load_profile, problems, prompts, synthesize
 from a2r.lab import checks, planning, runner
 from a2r.profiles import Model
 from a2r.store import Store
@@ -189,7 +189,9 @@ def test_a_plan_is_study_by_study_with_the_profile_s_own_values(whole, studies, 
     path = table.loc["one", "explorer", "a"]
     tokens = 24 * lab.sampling.max_tokens * planning.ASSUMED_SHARE["explorer"]
     assert path["GPU-hours"] == pytest.approx(2 * tokens / 1000 / 3600) and math.isnan(path.minutes)
-    assert path.cost == pytest.approx((24 * planning.ASSUMED_PROMPT["explorer"] * 1 + tokens * 2) / 1e6)
+    asked = prompts.explorer_messages("What is 1 + 7?")[0]["content"]
+    assert path.prompt == pytest.approx(len(asked) / planning.LETTERS, abs=1)
+    assert path.cost == pytest.approx((24 * path.prompt * 1 + tokens * 2) / 1e6, rel=1e-3)
     assert "nan" not in planning.described(lab) and "36 are missing" not in planning.described(lab)
 
 

@@ -25,9 +25,10 @@ from a2r.problems import load_problems
 from a2r.profiles import Model, Profile, load_profile
 from a2r.store import SCHEMA, Store
 
-# Used only for a model and role of which the store holds nothing: a share of what the sampling allows.
+# Used only for a model and role of which the store holds nothing: a share of what the sampling allows is written, and a
+# quarter of that, or COMPONENT tokens, shown as an answer component. A prompt is as long as it is.
 ASSUMED_SHARE = {"explorer": 0.5, "synthesizer": 0.25, "scorer": 0.0}
-ASSUMED_PROMPT = {"explorer": 200, "synthesizer": 2000, "scorer": 2000}
+COMPONENT, LETTERS = 500, 4  # tokens; letters a token
 BYTES_A_TOKEN = 1.5  # on disk: about four characters of text, compressed to a third
 FEW = 2  # problems of each benchmark
 PAUSE = 60.0  # seconds between two samples after which a model was not at work
@@ -82,7 +83,7 @@ class Counted:
         # with nothing stored a few problems tell what all need, each needing the same
         self.few = not known.model.isin([model.name for model in lab.models]).any()
         self.scale: dict[str, float] = {}
-        self.tally: dict[tuple[str, str, str], tuple[set[str], set[str], Profile]] = {}
+        self.tally: dict[tuple[str, str, str], tuple[set[str], dict[str, int], Profile]] = {}
 
     def run(self, study: str, code: list[str], knobs: dict) -> None:
         """Execute the sampling of a study."""
@@ -111,28 +112,31 @@ class Counted:
     def ask(self, profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataFrame:
         """`pipeline.ask`, with an empty output for each sample that is missing."""
         wanted, rows, _ = prepare(profile, name, role, asks, self.done)
-        needed, missing, _ = self.tally.setdefault((self.study, role, name), (set(), set(), profile))
+        needed, missing, _ = self.tally.setdefault((self.study, role, name), (set(), {}, profile))
         needed.update(id_ for id_, _ in wanted)
-        missing.update(rows.keys() - self.missing)
+        read = {id_: sum(len(m["content"]) for m in item.messages) + len(item.scored) for id_, item in wanted}
+        prompts = {id_: read[id_] // LETTERS for id_ in rows}
+        missing.update((id_, prompts[id_]) for id_ in rows.keys() - self.missing)
         self.missing.update(rows)
         found = self.known.loc[[id_ for id_ in dict.fromkeys(id_ for id_, _ in wanted) if id_ not in rows]]
         if rows:
-            _, prompt, completion = self.expected(profile, name, role)
+            _, completion = self.expected(profile, name, role)
             empty = {**dict.fromkeys(("engine", "engine_version", "error"), ""), "finish_reason": "stop"}
-            empty |= {"prompt_tokens": round(prompt), "cached_tokens": 0, "completion_tokens": round(completion)}
-            empty |= {"seconds": 1.0, "time": 0.0}
+            empty |= {"cached_tokens": 0, "completion_tokens": round(completion), "seconds": 1.0, "time": 0.0}
+            length = LETTERS * max(10, round(min(COMPONENT, completion / 4)))
             # each text its own, so that no two prompts made of them are the same
-            made = pd.DataFrame([{**row, **empty, "text": f"planned {id_}"} for id_, row in rows.items()], list(rows))
-            made = made.reindex(columns=SCHEMA.names)
+            made = pd.DataFrame(
+                [{**row, **empty, "text": f"planned {id_}".ljust(length, "-")} for id_, row in rows.items()]
+            )
+            made = made.set_index("id", drop=False).assign(prompt_tokens=prompts).reindex(columns=SCHEMA.names)
             found = pd.concat([found, made]) if len(found) else made
         return answered(found, wanted, name, role)
 
-    def expected(self, profile: Profile, name: str, role: str) -> tuple[str, float, float]:
-        """What is known of a sample's tokens, and how many it reads and writes."""
+    def expected(self, profile: Profile, name: str, role: str) -> tuple[pd.DataFrame, float]:
+        """The stored samples of a model in a role, and how many tokens a further one writes."""
         mine = self.stored(profile.model(name), role)
-        if len(mine):
-            return f"{len(mine)} stored", mine.prompt_tokens.mean(), mine.completion_tokens.mean()
-        return "assumed", ASSUMED_PROMPT[role], ASSUMED_SHARE[role] * profile.sampling_of(name, role).max_tokens
+        assumed = ASSUMED_SHARE[role] * profile.sampling_of(name, role).max_tokens
+        return mine, mine.completion_tokens.mean() if len(mine) else assumed
 
     def stored(self, model: Model, role: str | None = None) -> pd.DataFrame:
         """The known samples of a model, in one role or all."""
@@ -145,9 +149,11 @@ class Counted:
         for (study, role, name), (needed, missing, profile) in self.tally.items():
             model, scale = profile.model(name), self.scale.get(study, 1)
             lack = round(scale * len(missing))
-            basis, prompt, completion = self.expected(profile, name, role)
+            mine, completion = self.expected(profile, name, role)
+            basis = f"{len(mine)} stored" if len(mine) else "assumed"
+            prompt = mine.prompt_tokens.mean() if len(mine) else np.mean([*missing.values()] or [0])
             price = prices.loc[name] if name in prices.index else None
-            speed = measured(self.stored(model, role)) or measured(self.stored(model))
+            speed = measured(mine) or measured(self.stored(model))
             written = lack * completion
             yield {
                 **{"study": study, "role": role, "model": name, "needed": round(scale * len(needed)), "missing": lack},
