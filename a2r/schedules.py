@@ -74,7 +74,9 @@ def play(
     samples of `synthesize`. A prompt that this set has asked before is drawn again, with the next indices: equal
     subsets share no sample. UserError for a round that reads more than there is.
     """
-    sets = cut_sets(in_memory(pool), n_paths or lab.n_paths, n_sets or lab.n_sets).groupby(["problem_id", "set"], sort=False)
+    sets = cut_sets(in_memory(pool), n_paths or lab.n_paths, n_sets or lab.n_sets).groupby(
+        ["problem_id", "set"], sort=False
+    )
     population = {key: [answer_component(text) for text in paths.text] for key, paths in sets}
     questions, explorer = problems.set_index("problem_id"), "+".join(dict.fromkeys(pool.model))
     before: Counter = Counter()
