@@ -153,13 +153,15 @@ def played(
     told = {name: bills(s.spent, prices).to_dict("index") for name, s in scores.items() if s.spent is not None}
     there = {name: m for name, m in methods.items() if {*m.needs} <= scores.keys() and {*m.asks} <= asked.keys()}
     gold, explorer = problems.set_index("problem_id").answer, "+".join(dict.fromkeys(pool.model))
-    rows = []
-    for (benchmark, problem_id, number), paths in sets.groupby(["benchmark", "problem_id", "set"], sort=False):
-        said, right = paths.answer.tolist(), paths.correct.tolist()
+    known = {name: s.values.loc[sets.index].to_numpy() for name, s in scores.items()}
+    paths = sets[["cost", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds"]].to_numpy(float)
+    answers, correct, rows = sets.answer.to_numpy(), sets.correct.to_numpy(), []
+    places = sets.groupby(["benchmark", "problem_id", "set"], sort=False).indices  # a frame a set would take the time
+    for (benchmark, problem_id, number), at in places.items():
+        said, right, spent = answers[at].tolist(), correct[at].tolist(), paths[at]
         here = {"benchmark": benchmark, "problem_id": problem_id, "set": number, "explorer": explorer}
         here |= {"state": explorer_state(right, said), "right": sum(right)}
-        values = {name: s.values.loc[paths.index].tolist() for name, s in scores.items()}
-        spent = paths[["cost", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds"]].to_numpy(float)
+        values = {name: known[name][at].tolist() for name in scores}
         for name, method in there.items():
             choice = method.choose(said, values)
             waves = choice.waves or (len(said),)
