@@ -74,8 +74,7 @@ def keep_executed(profile: str = FAMILY) -> list[Path]:
                 cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
     about = {copy: old[copy].metadata.get("a2r", {}) if copy in old else {} for copy in new}
     whole = len(new) == len(runs) and from_nothing(list(notes.values()), load_profile(profile))
-    unknown = {copy for copy in new if whole and "run" not in about[copy]}
-    changed = [copy for copy in new if copy not in old or old[copy].cells != new[copy].cells or copy in unknown]
+    changed = [copy for copy in new if copy not in old or old[copy].cells != new[copy].cells]
     if changed and whole:
         day = pd.Timestamp(min(note["start_time"] for note in notes.values()))
         run = f"{day:%-d %B %Y}, on {os.cpu_count()} cores"
