@@ -386,7 +386,9 @@ def draw_scorecard(table: pd.DataFrame) -> Figure:
     """
     rows = list(zip(CLAIMS, table.to_dict("records"), strict=True))
     differences, ratios = [r for r in rows if not r[0].threshold], [r for r in rows if r[0].threshold]
-    figure, axes = panels(0.5 + 0.17 * len(rows), 2, wide=1, height_ratios=[len(differences), len(ratios)])
+    figure, axes = panels(
+        0.5 + (0.23 if narrow() else 0.17) * len(rows), 2, wide=1, height_ratios=[len(differences), len(ratios)]
+    )
     beside = {"xycoords": ("axes fraction", "data"), "fontsize": small(), "va": "center", "color": DARK}
     for panel, part, scale, form in zip(axes, (differences, ratios), (100, 1), ("+.1f", ".2f"), strict=True):
         names = [textwrap.fill(f"{c.id}  {c.claim}", 26 if narrow() else 44) for c, _ in part]

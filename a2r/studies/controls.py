@@ -171,6 +171,7 @@ def draw_checking(table: pd.DataFrame) -> Figure:
         shown = points(list(table[error]))
         panel.errorbar([v.estimate for v in shown], range(len(names)), xerr=bars(shown), fmt="o", color=DARK)
         panel.set(xlabel=f"{error}: a {meaning} (percent)")
+        panel.tick_params(labelbottom=True)
         panel.set_xlim(-3, 103)
     pays = sum(r["e−"].estimate + r["e+"].estimate < 1 for _, r in table.iterrows())
     says = f"Reading claims pays, with e− + e+ below 1, for {pays} of {len(names)} pairs"
