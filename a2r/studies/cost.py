@@ -32,21 +32,27 @@ from a2r.results.tables import front
 LABELS = ["explorer", "synthesizer", "method"]
 
 
+def ends(lab: Profile, a2r: pd.DataFrame) -> tuple[list[str], str]:
+    """The smallest explorer and, since that may not know how to synthesize, the next; and the largest synthesizer."""
+    explorers, large = lab.by_size(a2r.explorer)[:2], lab.by_size(a2r.synthesizer)[-1]
+    return [model for model in explorers if model != large] or explorers, large
+
+
 def turned(
     lab: Profile, problems: pd.DataFrame, pools: dict[str, pd.DataFrame], outcomes: pd.DataFrame, prices: pd.DataFrame
 ) -> pd.DataFrame:
-    """What the cost of small explorer -> largest synthesizer buys the other way round, as outcomes: the largest model
-    explores. Small are the smallest explorer and, since that may not know how to synthesize, the next.
+    """What the cost of a small explorer -> largest synthesizer (`ends`) buys the other way round, as outcomes: the
+    largest model explores.
 
     "A2R@k" of largest -> small and "Cons@k" of the largest, each with the k that comes nearest to that cost (at most
     the pool's paths); the synthesis by the small one is taken to cost what it does at N. What `outcomes` has already is
     left out, and all of it where a price is not known.
     """
     a2r = outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
-    large, frames = lab.by_size(a2r.synthesizer)[-1], [outcomes.iloc[:0]]
+    (small, large), frames = ends(lab, a2r), [outcomes.iloc[:0]]
     path = price(pools[large], prices).mean()
     size = int(pools[large].groupby("problem_id").size().min())
-    for model in (name for name in lab.by_size(a2r.explorer)[:2] if name != large):
+    for model in small:
         pair = a2r[(a2r.explorer == model) & (a2r.synthesizer == large)].cost.mean()
         back = a2r[(a2r.explorer == large) & (a2r.synthesizer == model)].cost.mean() - lab.n_paths * path
         if np.isnan((pair - back) / path):
@@ -70,24 +76,24 @@ def against(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict:
 
 
 def sides(outcomes: pd.DataFrame, lab: Profile) -> pd.DataFrame:
-    """Which side should be large (claim C8): A2R@N of the smallest explorer with the largest synthesizer against what
-    the largest model does as explorer, one row each.
+    """Which side should be large (claim C8): A2R@N of a small explorer with the largest synthesizer (`ends`) against
+    what the largest model does as explorer, one row each.
 
     Columns: accuracy of the latter, the difference in accuracy and the ratio of costs (small → large over the latter)
     as Intervals over problems, p of the difference. C8 takes the rows whose ratio is nearest to 1.
     """
     a2r = outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
-    small, large = lab.by_size(a2r.explorer)[0], lab.by_size(a2r.synthesizer)[-1]
-    ours = a2r[(a2r.explorer == small) & (a2r.synthesizer == large)].groupby(KEYS)[["correct", "cost"]].mean()
-    others = outcomes[(outcomes.explorer == large) & outcomes.synthesizer.isin(["", small])]
-    rows = []
-    for (synthesizer, method), part in others.groupby(["synthesizer", "method"], sort=False):
-        if method == f"Pass@{lab.n_paths}" != "Pass@1":
-            continue  # an oracle
-        theirs = part.groupby(KEYS)[["correct", "cost"]].mean()
-        name = f"{large} → {synthesizer} {method}" if synthesizer else f"{large} {method}"
-        row = {f"{small} → {large} against": name, "accuracy": stats.interval(theirs.correct.loc[ours.index])}
-        rows.append({**row, **against(ours, theirs), "n": len(ours)})
+    (small, large), rows = ends(lab, a2r), []
+    for model in small:
+        ours = a2r[(a2r.explorer == model) & (a2r.synthesizer == large)].groupby(KEYS)[["correct", "cost"]].mean()
+        others = outcomes[(outcomes.explorer == large) & outcomes.synthesizer.isin(["", model])]
+        for (synthesizer, method), part in others.groupby(["synthesizer", "method"], sort=False):
+            if method == f"Pass@{lab.n_paths}" != "Pass@1":
+                continue  # an oracle
+            theirs = part.groupby(KEYS)[["correct", "cost"]].mean()
+            name = f"{large} → {synthesizer} {method}" if synthesizer else f"{large} {method}"
+            row = {"pair": f"{model} → {large}", "against": name, "accuracy": stats.interval(theirs.correct)}
+            rows.append({**row, **against(ours, theirs), "n": len(ours)})
     return pd.DataFrame(rows)
 
 
