@@ -74,10 +74,7 @@ def play(
     samples of `synthesize`. A prompt that this set has asked before is drawn again, with the next indices: equal
     subsets share no sample. UserError for a round that reads more than there is.
     """
-    sets = cut_sets(in_memory(pool), n_paths or lab.n_paths, n_sets or lab.n_sets).groupby(
-        ["problem_id", "set"], sort=False
-    )
-    population = {key: [answer_component(text) for text in paths.text] for key, paths in sets}
+    population = _components(cut_sets(pool, n_paths or lab.n_paths, n_sets or lab.n_sets))
     questions, explorer = problems.set_index("problem_id"), "+".join(dict.fromkeys(pool.model))
     before: Counter = Counter()
     made = []
@@ -95,9 +92,14 @@ def play(
                 asks.append(Ask(problem.benchmark, problem_id, told, indices, place, explorer, f"{name} {number}"))
         samples = pipeline.ask(lab, model, "synthesizer", asks).assign(round=number)
         made.append(samples)
-        texts = samples.groupby(["problem_id", "set"], sort=False).text
-        population = {key: [answer_component(text) for text in some] for key, some in texts}
+        population = _components(samples)
     return pd.concat(made, ignore_index=True)
+
+
+def _components(samples: pd.DataFrame) -> dict[tuple[str, int], list[str]]:
+    """The answer components of samples by (problem, set)."""
+    said = in_memory(samples).text.map(answer_component)
+    return said.groupby([samples.problem_id, samples["set"]], sort=False).agg(list).to_dict()
 
 
 def check(step: Round, number: int, size: int) -> None:

@@ -52,7 +52,7 @@ def test_a2r_is_one_round_of_one(lab, problems, pool, use):
 
 def test_apart_is_a2r_set_by_set(lab, problems, pool, use):
     """One output each of several sets, which are those of `synthesize`; and what comes after reads them all."""
-    by_set = synthesize(lab, "b", problems, pool, 4, 8)
+    by_set = synthesize(lab.with_(n_paths=4, n_sets=8), "b", problems, pool)
     engine = use(Talker())
     apart = play(lab, "b", problems, pool, [Round(4, 4, apart=True), Round(1)], 16, 2)
     first, last = (part for _, part in apart.groupby("round"))
