@@ -176,8 +176,10 @@ def test_c6_where_no_reference_is_right_is_against_the_control_that_is_stronger_
 def test_c1_at_equal_cost_is_against_the_votes_of_the_controls(lab):
     for votes, verdict in ((0.5, SUPPORTED), (0.95, CONTRADICTED)):
         rows = controls(a2r=0.8, alone=0.4, foreign=0.4, votes=votes)
+        rows["cost"] = np.where(rows.method == "Cons@5", 0.9, 1.0)
         rows.loc[(rows.method == "Cons@5") & (rows.explorer == "m"), "method"] = "Cons@6"  # as its cost asks
-        assert verdicts(lab, "controls", rows, "C1")[3] == verdict
+        row = claims.scorecard({"controls": rows}, lab).iloc[3]
+        assert row.verdict == verdict and "against votes at 90% of A2R's cost" in row.note
     (lacking,) = verdicts(lab, "controls", rows[rows.method != "Cons@6"], "C1")[3:]
     assert lacking == "not run (no Cons, same cost of m in controls)"
 

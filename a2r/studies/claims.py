@@ -189,6 +189,9 @@ def gain(outcomes: pd.DataFrame, lab: Profile, over: str, temperature: str = "")
         outcomes = outcomes.assign(method=outcomes.method.str.replace(r"^Cons@\d+$", over, regex=True))
     control = alone(outcomes) if over == "Alone" else over.replace("@N", f"@{lab.n_paths}")
     found = paired(both_roles(outcomes, a2r), both_roles(outcomes, control))
+    if over == "Cons, same cost":  # the nearest whole number of paths costs a little more or less
+        own = outcomes[outcomes.explorer == outcomes.synthesizer].groupby(["explorer", "method"]).cost.mean().unstack()
+        return found._replace(against=f"votes at {(own[over] / own[a2r]).mean():.0%} of A2R's cost")
     return found._replace(against=control * (over == "Alone"))
 
 
