@@ -95,9 +95,11 @@ def test_rounds_start_from_the_paths_and_are_held_against_their_ceiling(problems
     assert start["Pass@m"].estimate == pytest.approx(first.groupby("problem_id").correct.any().mean())
     kinds = first.groupby("problem_id").answer.nunique().mean()
     assert start.answers.estimate == pytest.approx(kinds)
-    last = table.loc[("RSA@8", 2)]
-    gap = last["one output"].estimate - start["Pass@m"].estimate
-    assert last["one − ceiling"].estimate == pytest.approx(gap)
+    for (schedule, _), row in table.iterrows():
+        for column, of in (("one − ceiling", "one output"), ("vote − ceiling", "vote")):
+            gap = row[of].estimate - table.loc[(schedule, 0)]["Pass@m"].estimate
+            assert row[column].estimate == pytest.approx(gap)
+    assert table.loc[("Layers@4", 2)]["Pass@m"].estimate < start["Pass@m"].estimate, "one output is no four"
     assert "A2R@4" not in table.index.get_level_values(0), "one round is no schedule of rounds"
 
 

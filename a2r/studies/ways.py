@@ -49,11 +49,10 @@ class Roles(NamedTuple):
 
 
 def roles(lab: Profile, explorer: str | None = None, synthesizer: str | None = None, large: str | None = None) -> Roles:
-    """Those named ("none": no synthesizer, and nobody for the hard cases), else the profile's A2R-Efficient before
-    RL."""
-    given = (explorer, synthesizer, "" if synthesizer == "none" else large)
-    found = [name or lab.base_of(model) for name, model in zip(given, lab.efficient, strict=True)]
-    return Roles(found[0], "", "") if synthesizer == "none" else Roles(*found)
+    """Those named, else the profile's A2R-Efficient before RL; with the synthesizer "none" nobody but the explorer."""
+    given = zip((explorer, synthesizer, large), lab.efficient, strict=True)
+    found = Roles(*(name or lab.base_of(model) for name, model in given))
+    return Roles(found.explorer, "", "") if synthesizer == "none" else found
 
 
 class Schedule(NamedTuple):
@@ -244,20 +243,16 @@ def by_round(problems: pd.DataFrame, ways: Played) -> pd.DataFrame:
             continue
         start = cut_sets(ways.pool, int(label.split("@")[1]), int(samples["set"].max()) + 1).assign(round=0)
         sets = pd.concat([start, samples]).groupby([*SET, "round"])
-        table = sets.agg(outputs=("id", "size"), one=("correct", "mean"), best=("correct", "max")).astype(float)
-        answers = sets.answer.agg(list)
+        columns = {"outputs": ("id", "size"), "one output": ("correct", "mean"), "Pass@m": ("correct", "max")}
+        table, answers = sets.agg(**columns), sets.answer.agg(list)
         table["vote"] = [majority(some, gold[i]) for (_, i, *_), some in answers.items()]
         table["answers"] = [len({x for x in some if isinstance(x, str)}) for some in answers]
-        ceiling = table.best.xs(0, level="round").reindex(table.index.droplevel("round")).to_numpy()
-        minus = {"one − ceiling": table.one - ceiling, "vote − ceiling": table.vote - ceiling}
+        ceiling = table["Pass@m"].xs(0, level="round").reindex(table.index.droplevel("round")).to_numpy(float)
+        minus = {"one − ceiling": table["one output"] - ceiling, "vote − ceiling": table.vote - ceiling}
         frames.append(table.assign(schedule=label, **minus).reset_index())
-    if not frames:
-        return pd.DataFrame()
-    names = {"one": "one output", "vote": "vote", "best": "Pass@m", "answers": "answers"}
-    bounds = dict.fromkeys(names.values(), SHARE) | {"answers": None}
-    bounds |= {"one − ceiling": DIFFERENCE, "vote − ceiling": DIFFERENCE}
-    rows = pd.concat(frames).rename(columns=names).astype({"outputs": int})
-    return tables.means(rows, ["schedule", "round", "outputs"], bounds)
+    bounds = dict.fromkeys(["one output", "vote", "Pass@m"], SHARE) | {"answers": None}
+    bounds |= dict.fromkeys(["one − ceiling", "vote − ceiling"], DIFFERENCE)
+    return tables.means(pd.concat(frames), ["schedule", "round", "outputs"], bounds) if frames else pd.DataFrame()
 
 
 def gates(ways: Played, lab: Profile) -> pd.DataFrame:
