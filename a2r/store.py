@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 import numpy as np
@@ -82,9 +83,7 @@ class Store:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / f".probe-{uuid.uuid4().hex}"
-            probe.touch()
-            probe.unlink()
+            TemporaryFile(dir=self.folder).close()
         except OSError as error:
             what = "free the folder or set another one with 'store'"
             raise UserError(f"the store {self.folder} cannot be written ({error.strerror}); {what}.") from error
@@ -178,9 +177,7 @@ class Store:
     def verify(self) -> int:
         """Read everything, so that every damaged part is set aside; returns how many samples the sound ones have."""
         self.flush()
-        parts = self._undisturbed(
-            lambda parts: [part.group(number) for part in parts for number in range(len(part.sizes))]
-        )
+        parts = self._undisturbed(lambda parts: [p.group(number) for p in parts for number in range(len(p.sizes))])
         return sum(len(part.table) for part in parts)
 
     def export(self, file: str | Path) -> int:
@@ -244,7 +241,7 @@ class Part:
             if strange := names - set(SCHEMA.names):  # a damaged name must not pass for a column that lacks
                 raise pa.ArrowInvalid(f"it has a column '{min(strange)}', which samples do not have")
             self.table = _without_gaps(self.fragment.to_table(schema=SCHEMA, columns=small().names))
-            self.sizes = np.array([group.num_rows for group in self.fragment.row_groups], int)
+            self.sizes = [group.num_rows for group in self.fragment.row_groups]
 
     def group(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """A row group's samples, whole or these columns of them."""
@@ -276,16 +273,14 @@ def _without_gaps(table: pa.Table) -> pa.Table:
 
 def set_aside(part: Path, reason: str) -> None:
     """Rename a damaged part, so that nobody reads it again, and say so."""
-    aside = part.with_suffix(".damaged")
+    said = f"part file {part} is damaged ({reason})"
     try:
-        part.rename(aside)
+        aside = part.rename(part.with_suffix(".damaged"))
     except FileNotFoundError:
         return  # another process was faster
     except OSError as error:
-        said = f"the part file {part} is damaged ({reason}) and could not be renamed ({error.strerror}); remove it."
-        raise UserError(said) from error
-    said = "The part file %s is damaged (%s); it was set aside as %s and its samples will be asked for again."
-    log.warning(said, part, reason, aside.name)
+        raise UserError(f"the {said} and could not be renamed ({error.strerror}); remove it.") from error
+    log.warning("The %s; it was set aside as %s and its samples will be asked for again.", said, aside.name)
 
 
 def new_name() -> str:
@@ -301,22 +296,15 @@ def small() -> pa.Schema:
 def located(parts: list[Part]) -> pd.DataFrame:
     """The rows of some parts without their texts, and where those lie: number of the `part`, row `group`, `row`."""
     frame = pa.concat_tables([small().empty_table(), *(part.table for part in parts)]).to_pandas()
-    sizes = np.concatenate([[], *(part.sizes for part in parts)]).astype(int)
-    starts = np.cumsum(sizes) - sizes
-    return frame.assign(
-        part=np.repeat(np.arange(len(parts)), [len(part.table) for part in parts]),
-        group=np.repeat(np.concatenate([[], *(np.arange(len(part.sizes)) for part in parts)]), sizes).astype(int),
-        row=np.arange(len(frame)) - np.repeat(starts, sizes),
-    )
+    groups = [(i, number, size) for i, part in enumerate(parts) for number, size in enumerate(part.sizes)]
+    part, group, sizes = np.array(groups, int).reshape(-1, 3).T
+    rows = np.concatenate([[], *map(np.arange, sizes)]).astype(int)
+    return frame.assign(part=np.repeat(part, sizes), group=np.repeat(group, sizes), row=rows)
 
 
-def by_group(rows: pd.DataFrame) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(part, group, positions in `rows`) of each row group that located rows lie in, in the order of the disk."""
-    order = np.lexsort([rows[name].to_numpy() for name in ("row", "group", "part")])
-    part, group = rows.part.to_numpy()[order], rows.group.to_numpy()[order]
-    starts = np.flatnonzero(np.diff(part, prepend=-1) | np.diff(group, prepend=-1))
-    for start, positions in zip(starts, np.split(order, starts[1:]), strict=True):
-        yield part[start], group[start], positions
+def by_group(rows: pd.DataFrame) -> list[tuple[tuple[int, int], np.ndarray]]:
+    """((part, group), positions in `rows`) of each row group that located rows lie in, in the order of the disk."""
+    return sorted(rows.groupby(["part", "group"]).indices.items())
 
 
 class Reader:
@@ -367,7 +355,7 @@ class Reader:
                 raise UserError(f"{lost} texts of the store {self.folder} are damaged; {what}.")
             parts, rows, read = self.parts, self.rows[["part", "group", "row"]].take(places), np.zeros(len(left), bool)
             with suppress(Gone):
-                for part, group, chosen in by_group(rows):
+                for (part, group), chosen in by_group(rows):
                     texts = group_texts(parts[part], group).take(pa.array(rows.row.to_numpy()[chosen])).to_pylist()
                     read[chosen] = True
                     yield from zip(left[chosen], texts, strict=True)
@@ -413,7 +401,7 @@ def reader(folder: Path) -> Reader:
 def whole(parts: list[Part], rows: pd.DataFrame) -> Iterator[pa.Table]:
     """Located rows of some parts with their texts, as tables of a row group's size; never more than that in memory."""
     tables, size = [], 0
-    for part, group, chosen in by_group(rows):
+    for (part, group), chosen in by_group(rows):
         tables.append(parts[part].group(group).take(pa.array(rows.row.to_numpy()[chosen])))
         size += tables[-1]["text"].nbytes
         if size > GROUP_BYTES:
