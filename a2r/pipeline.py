@@ -71,15 +71,12 @@ def cut_sets(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
 
     Paths beyond n_paths * n_sets are left out. Raises UserError if a problem has fewer.
     """
-    counts = pool.groupby("problem_id").size()
-    if len(counts) == 0 or counts.min() < n_paths * n_sets:
-        have = 0 if len(counts) == 0 else counts.min()
-        raise UserError(
-            f"{n_sets} sets of {n_paths} paths need {n_sets * n_paths} samples a problem, but the pool has {have}; "
-            "explore more or ask for fewer."
-        )
+    needed, have = n_sets * n_paths, min(pool.groupby("problem_id").size(), default=0)
+    if have < needed:
+        what = f"{n_sets} sets of {n_paths} paths need {needed} samples a problem"
+        raise UserError(f"{what}, but the pool has {have}; explore more or ask for fewer.")
     position = pool.groupby("problem_id", sort=False).cumcount()
-    return pool.assign(set=(position // n_paths).astype("int32"))[position < n_paths * n_sets]
+    return pool.assign(set=(position // n_paths).astype("int32"))[position < needed]
 
 
 def in_memory(samples: pd.DataFrame) -> pd.DataFrame:
@@ -159,9 +156,8 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
             generate(profile, profile.model(name), role, requests, rows, store)
         found = store.read() if requests else known
         if absent := sum(found.index.get_indexer([id_ for id_, _ in wanted]) < 0):
-            raise RuntimeError(
-                f"engine '{profile.engine}' gave no sample for {absent} of {len(wanted)} requests of {name}."
-            )
+            lack = f"{absent} of {len(wanted)} requests of {name}"
+            raise RuntimeError(f"engine '{profile.engine}' gave no sample for {lack}.")
         samples = answered(found, wanted, name, role)
         sys.audit("a2r.samples", profile.store_path, samples)  # for who keeps account of what is read (results.trace)
         return samples
@@ -210,17 +206,15 @@ def generate(
     """Have an engine generate `requests` and store every sample as it comes, with a progress bar."""
     by_request = {(row["prompt_sha"], row["index"]): row for row in rows.values()}
     if model.imported:
-        raise UserError(
-            f"the paths of {model.name} were imported, and {len(rows)} more are wanted of it than there are; "
-            "ask for fewer (n_paths, n_sets, n_pool) or import more."
-        )
+        more = f"{len(rows)} more are wanted of it than there are"
+        what = "ask for fewer (n_paths, n_sets, n_pool) or import more"
+        raise UserError(f"the paths of {model.name} were imported, and {more}; {what}.")
     if profile.engine == "replay" or "A2R_REPLAY" in os.environ:
         first = next(iter(rows.values()))
-        raise UserError(
-            f"the store {profile.store_path} lacks {len(rows)} samples of {model.name} as {role}, the first of them "
-            f"sample {first['index']} of problem '{first['problem_id']}'; "
-            "import them with `a2r store import`, or choose an engine that generates."
-        )
+        lack = f"lacks {len(rows)} samples of {model.name} as {role}"
+        one = f"the first of them sample {first['index']} of problem '{first['problem_id']}'"
+        what = "import them with `a2r store import`, or choose an engine that generates"
+        raise UserError(f"the store {profile.store_path} {lack}, {one}; {what}.")
     kind = automatic() if profile.engine == "auto" else profile.engine
     engine = open_engine(kind, model.location, model.revision, profile.engine_options_of(model.name, kind))
     by = {"engine": engine.name, "engine_version": engine.version}

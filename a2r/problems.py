@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import pandas as pd
 
 from a2r.answers import canonical
-from a2r.errors import UserError, nearest
+from a2r.errors import UserError, first_line, nearest
 from a2r.profiles import ROOT, Benchmark, Profile
 
 REQUIRED = ["problem_id", "question", "answer"]
@@ -92,7 +92,7 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
         except pd.errors.EmptyDataError:
             frame = pd.DataFrame()
         except (ValueError, OSError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
+            reason = first_line(error).rstrip(".")
             raise UserError(f"{where} cannot be read ({reason}); give a whole {path.suffix} file.") from error
     elif path.is_dir():
         frame = from_hub(replace(benchmark, path=str(path), revision=None), where)
@@ -126,7 +126,7 @@ def from_hub(benchmark: Benchmark, where: str) -> pd.DataFrame:
     try:
         return datasets.load_dataset(benchmark.path, revision=benchmark.revision, split=benchmark.split).to_pandas()
     except Exception as error:  # the hub client raises a dozen kinds; the user needs one sentence
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         what = f"download it and put its rows as data/problems/{benchmark.name}.parquet (or .jsonl, .csv)"
         raise UserError(
             f"{where} is neither a local file nor could it be had from the hub ({reason}); where there is a "

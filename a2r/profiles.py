@@ -12,7 +12,7 @@ import yaml
 
 from a2r import prompts
 from a2r.engines import ENGINES, Sampling
-from a2r.errors import UserError, nearest
+from a2r.errors import UserError, first_line, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTED = "imported:"  # begins the path of a model that is not there, only its paths
@@ -301,7 +301,7 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"profile {path} is not valid YAML ({line}{error.problem}); {form}.") from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"profile {path} cannot be read ({str(error).splitlines()[0]}); give a YAML file.") from error
+        raise UserError(f"profile {path} cannot be read ({first_line(error)}); give a YAML file.") from error
     if not isinstance(raw, dict):
         raise UserError(f"profile {path} holds no keys; {form}.")
     if path.parent.resolve() != PROFILES:

@@ -24,7 +24,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from a2r.errors import UserError
+from a2r.errors import UserError, first_line
 from a2r.lazy import Lazy
 
 log = logging.getLogger(__name__)
@@ -205,8 +205,8 @@ class Store:
         except UserError:  # there is no room here
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{file} is not a whole export of a store ({reason}); export it again.") from error
+            said = f"{file} is not a whole export of a store ({first_line(error)}); export it again."
+            raise UserError(said) from error
         return len(new), len(rows)
 
     def contents(self) -> pd.DataFrame:
@@ -261,7 +261,7 @@ class Part:
             if isinstance(error, OSError) and error.errno:  # the file may be sound: no permission, too many open files
                 reason = f"({os.strerror(error.errno)}); make it readable and run again"
                 raise UserError(f"the part file {self.path} cannot be read {reason}.") from error
-            set_aside(self.path, str(error).splitlines()[0])
+            set_aside(self.path, first_line(error))
             raise Gone from error
 
 

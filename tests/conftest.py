@@ -5,15 +5,15 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: no test asks the network
 
 import pytest
-from fakes import FakeEngine, write_profile
+from fakes import FakeEngine, small_profile
 
-from a2r import load_problems, load_profile
+from a2r import load_problems
 
 
 @pytest.fixture
 def lab(tmp_path):
     """A profile with models a and b, three problems, 2 sets of 4 paths; its store and figures are in tmp_path."""
-    return load_profile(str(write_profile(tmp_path)))
+    return small_profile(tmp_path)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import yaml
 
 from a2r.engines import Generation, LogProbs, Request
 from a2r.outcomes import baselines, synthesized
+from a2r.profiles import Profile, load_profile
 
 
 class FakeEngine:
@@ -151,6 +152,11 @@ def outcomes(problems, pool, prices, syntheses=None, n_paths: int = 4, n_sets: i
     base = baselines(problems, pool, prices, n_paths, n_sets)
     more = [] if syntheses is None else [synthesized(base, prices, syntheses, n_paths, n_sets)]
     return pd.concat([base, *more], ignore_index=True)
+
+
+def small_profile(folder: Path, **changes) -> Profile:
+    """`write_profile`, loaded."""
+    return load_profile(str(write_profile(folder, **changes)))
 
 
 class FakeServer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from fakes import FakeServer, write_profile
+from fakes import FakeServer, small_profile
 from test_studies import write_notebook
 
 from a2r import UserError, cli, explore, load_problems, load_profile, problems, prompts, synthesize
@@ -29,7 +29,7 @@ def said(lab) -> dict[str, tuple[bool, str]]:
 @pytest.fixture
 def whole(tmp_path):
     """The tiny profile with real model folders."""
-    return load_profile(str(write_profile(tmp_path, models=MODELS)))
+    return small_profile(tmp_path, models=MODELS)
 
 
 def test_a_profile_that_can_run(whole):
@@ -67,7 +67,7 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
 
 
 def test_a_misspelt_study_of_the_profile_is_refused(whole, tmp_path):
-    lab = load_profile(str(write_profile(tmp_path, studies={"symetric": {"n_sets": 3}})))
+    lab = small_profile(tmp_path, studies={"symetric": {"n_sets": 3}})
     with pytest.raises(UserError, match=r"there is no study 'symetric' \(did you mean 'symmetric'\?\)"):
         checks.check(lab)
 
@@ -176,7 +176,7 @@ def test_a_plan_is_study_by_study_with_the_profile_s_own_values(whole, studies, 
     studies("01_one", EXPLORED, READ)
     studies("02_two", EXPLORED)
     write_notebook(tmp_path / "notebooks", "03_none", "this is never executed", parameters=KNOBS)
-    lab = load_profile(str(write_profile(tmp_path, models=MODELS, studies={"two": {"n_sets": 3}})))
+    lab = small_profile(tmp_path, models=MODELS, studies={"two": {"n_sets": 3}})
     table = planning.plan(lab).set_index(["study", "role", "model"])
     assert table.needed.to_dict() == {
         ("one", "explorer", "a"): 24,

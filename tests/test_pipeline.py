@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes import FakeEngine, outcomes, write_profile
+from fakes import FakeEngine, outcomes, small_profile, write_profile
 
 from a2r import UserError, explore, grade, load_problems, load_profile, read_prices, synthesize
 from a2r import outcomes as grader
@@ -481,16 +481,12 @@ def test_one_question_in_two_benchmarks_is_sampled_once_and_told_twice(tmp_path,
     path = write_profile(tmp_path)
     (tmp_path / "more.csv").write_text("problem_id,question,answer\nelsewhere,What is 1 + 7?,8\n")
     one = load_profile(str(path))
-    both = load_profile(
-        str(
-            write_profile(
-                tmp_path,
-                benchmarks=[
-                    {"name": "sums", "path": str(tmp_path / "sums.jsonl")},
-                    {"name": "more", "path": str(tmp_path / "more.csv")},
-                ],
-            )
-        )
+    both = small_profile(
+        tmp_path,
+        benchmarks=[
+            {"name": "sums", "path": str(tmp_path / "sums.jsonl")},
+            {"name": "more", "path": str(tmp_path / "more.csv")},
+        ],
     )
     engine = use()
     pool = explore(both, "a", load_problems(both), 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes import write_profile
+from fakes import small_profile
 
 from a2r import UserError, load_problems, load_profile
 from a2r.answers import canonical
@@ -269,9 +269,7 @@ def test_an_answer_that_is_no_answer_is_refused(tmp_path, answer):
 )
 def test_fewer_problems_are_evenly_spaced(tmp_path, wanted, rows):
     ten = [{"problem_id": str(i), "question": "?", "answer": str(i)} for i in range(10)]
-    lab = load_profile(
-        str(write_profile(tmp_path, benchmarks=[{"name": "ten", "path": write(tmp_path, ten, ".jsonl").path}]))
-    )
+    lab = small_profile(tmp_path, benchmarks=[{"name": "ten", "path": write(tmp_path, ten, ".jsonl").path}])
     assert load_problems(lab.with_(n_problems=wanted)).answer.tolist() == [str(i) for i in rows]
     assert len(load_problems(lab)) == 10
 
@@ -279,14 +277,14 @@ def test_fewer_problems_are_evenly_spaced(tmp_path, wanted, rows):
 def test_every_benchmark_gives_as_many(tmp_path):
     write(tmp_path, [{"problem_id": f"x{i}", "question": "?", "answer": str(i)} for i in range(5)], ".csv")
     both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]
-    problems = load_problems(load_profile(str(write_profile(tmp_path, benchmarks=both, n_problems=2))))
+    problems = load_problems(small_profile(tmp_path, benchmarks=both, n_problems=2))
     assert problems.benchmark.tolist() == ["sums"] * 2 + ["set"] * 2 and problems.index.tolist() == [0, 1, 2, 3]
 
 
 def test_ids_are_unique_across_benchmarks(tmp_path):
     write(tmp_path, [{"problem_id": "sum-1", "question": "another?", "answer": "1"}], ".csv")
     both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]
-    lab = load_profile(str(write_profile(tmp_path, benchmarks=both)))
+    lab = small_profile(tmp_path, benchmarks=both)
     with pytest.raises(
         UserError, match="benchmark 'set' has the problem id 'sum-1' of another benchmark; rename its ids"
     ):
@@ -295,7 +293,7 @@ def test_ids_are_unique_across_benchmarks(tmp_path):
 
 def test_a_profile_without_benchmarks(tmp_path):
     with pytest.raises(UserError, match="profile 'tiny' names no benchmark; add one under 'benchmarks'"):
-        load_problems(load_profile(str(write_profile(tmp_path, benchmarks=[]))))
+        load_problems(small_profile(tmp_path, benchmarks=[]))
 
 
 def test_the_dial_of_a_question_is_read_and_turned():

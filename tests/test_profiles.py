@@ -4,11 +4,13 @@ import re
 
 import pytest
 import yaml
-from fakes import write_profile
+from fakes import small_profile, write_profile
 
 from a2r import UserError, load_profile
 from a2r.engines import Sampling
-from a2r.profiles import PROFILES, ROOT, Model, available
+from a2r.profiles import KNOBS, ROOT, Model, available
+
+A = {"name": "a", "path": "a"}  # of a model, or of a benchmark
 
 
 def refused(path) -> str:
@@ -46,38 +48,18 @@ def test_an_unknown_profile_names_the_valid_ones(tmp_path):
 
 
 def test_what_is_written_is_what_is_used(tmp_path):
-    own = {
-        "name": "b",
-        "path": "hub/b",
-        "revision": "r",
-        "parameters": 4_000_000_000,
-        "template": {"enable_thinking": False},
-    }
-    profile = load_profile(
-        str(
-            write_profile(
-                tmp_path, models=[{"name": "a", "path": "hub/a"}, own], explorers=["a"], sampling={"top_k": 20}, seed=7
-            )
-        )
-    )
-    assert (
-        profile.name == "tiny"
-        and profile.explorers == ("a",)
-        and profile.synthesizers == profile.symmetric == ("a", "b")
-    )
+    own = {"name": "b", "path": "hub/b", "revision": "r", "parameters": 4_000_000_000}
+    models = [A, {**own, "template": {"enable_thinking": False}}]
+    profile = small_profile(tmp_path, models=models, explorers=["a"], sampling={"top_k": 20}, seed=7)
+    assert profile.name == "tiny" and profile.explorers == ("a",) and profile.seed == 7
+    assert profile.synthesizers == profile.symmetric == ("a", "b")
     assert profile.model("b") == Model("b", "hub/b", "r", 4_000_000_000, None, {"enable_thinking": False})
-    assert (
-        profile.sampling_of("b") == Sampling(top_k=20)
-        and profile.seed == 7
-        and profile.store_path == tmp_path / "store"
-    )
+    assert profile.sampling_of("b") == Sampling(top_k=20) and profile.store_path == tmp_path / "store"
 
 
 def test_a_model_s_own_sampling_says_only_how_it_differs(tmp_path):
     models = [{"name": "a", "path": "a", "sampling": {"temperature": 0.6}}, {"name": "b", "path": "b"}]
-    profile = load_profile(
-        str(write_profile(tmp_path, models=models, sampling={"max_tokens": 320, "temperature": 1.0}))
-    )
+    profile = small_profile(tmp_path, models=models, sampling={"max_tokens": 320, "temperature": 1.0})
     assert profile.sampling_of("a") == Sampling(temperature=0.6, max_tokens=320)
     assert profile.sampling_of("b") == Sampling(temperature=1.0, max_tokens=320)
 
@@ -87,13 +69,10 @@ def test_paths_of_a_user_s_profile_are_taken_from_its_folder(tmp_path):
     write_profile(tmp_path)
     for place in ("mine", "data/models/own"):
         (tmp_path / place).mkdir(parents=True)
-    models = [
-        {"name": "a", "path": "data/models/own"},
-        {"name": "b", "path": "data/models/nano-32"},
-        {"name": "c", "path": "org/c"},
-    ]
+    paths = {"a": "data/models/own", "b": "data/models/nano-32", "c": "org/c"}
+    models = [{"name": name, "path": path} for name, path in paths.items()]
     keys = {"models": models, "benchmarks": [{"name": "own", "path": "sums.jsonl"}], "prices": "prices.csv"}
-    profile = load_profile(str(write_profile(tmp_path / "mine", **keys, store="samples", figures="drawn")))
+    profile = small_profile(tmp_path / "mine", **keys, store="samples", figures="drawn")
     assert profile.store_path == tmp_path / "mine/samples" and profile.figures == str(tmp_path / "mine/drawn")
     assert profile.benchmarks[0].path == str(tmp_path / "mine/sums.jsonl")
     assert profile.prices == str(tmp_path / "mine/prices.csv")
@@ -116,14 +95,11 @@ def test_paths_of_a_user_s_profile_are_taken_from_its_folder(tmp_path):
         ),
         (
             {"sampling": {"temprature": 1}},
-            r"has an unknown key 'temprature' \(did you mean 'temperature'\?\) for a sampling; known are temperature,",
+            r"has an unknown key 'temprature' \(did you mean 'temperature'\?\) for a sampling; known",
         ),
-        (
-            {"models": [{"name": "a", "path": "a", "hub": "x"}]},
-            "has an unknown key 'hub' for a model; known are name, path,",
-        ),
-        ({"models": [{"name": "a", "path": "a", "sampling": {"n": 1}}]}, "has an unknown key 'n' for a sampling;"),
-        ({"benchmarks": [{"name": "a", "path": "a", "subset": "x"}]}, "has an unknown key 'subset' for a benchmark;"),
+        ({"models": [{**A, "hub": "x"}]}, "has an unknown key 'hub' for a model; known are name, path,"),
+        ({"models": [{**A, "sampling": {"n": 1}}]}, "has an unknown key 'n' for a sampling;"),
+        ({"benchmarks": [{**A, "subset": "x"}]}, "has an unknown key 'subset' for a benchmark;"),
         ({"models": [{"name": "a"}]}, "lacks something a model needs: .*'path'"),
         ({"models": []}, "names no model; list at least one under 'models'."),
         ({"models": "a"}, "gives 'a' as its models, which has to be a list."),
@@ -131,29 +107,17 @@ def test_paths_of_a_user_s_profile_are_taken_from_its_folder(tmp_path):
             {"models": ["Qwen/Qwen3-4B"]},
             "gives 'Qwen/Qwen3-4B' for a model, which has to be a mapping of keys to values.",
         ),
-        (
-            {"models": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]},
-            "has 'a' twice among its models; make the names unique.",
-        ),
-        (
-            {"benchmarks": [{"name": "s", "path": "x"}] * 2},
-            "has 's' twice among its benchmarks; make the names unique.",
-        ),
+        ({"models": [A, {**A, "path": "y"}]}, "has 'a' twice among its models; make the names unique."),
+        ({"benchmarks": [A, A]}, "has 'a' twice among its benchmarks; make the names unique."),
         ({"explorers": ["a", "c"]}, "gives 'c' as one of its explorers, but its models are a, b."),
         ({"synthesizers": ["c"]}, "gives 'c' as one of its synthesizers, but its models are a, b."),
         ({"symmetric": ["c"]}, "gives 'c' as one of its symmetric, but its models are a, b."),
         ({"explorers": "ab"}, "gives 'ab' as its explorers, which has to be a list."),
-        (
-            {"extends": "nanno"},
-            r"extends 'nanno' \(did you mean 'nano'\?\), which does not exist; choose .*smoke",
-        ),
+        ({"extends": "nanno"}, r"extends 'nanno' \(did you mean 'nano'\?\), which does not exist; choose .*smoke"),
         ({"efficient": ["a", "b"]}, "gives a, b as 'efficient'; give three models"),
         ({"efficient": ["a", "b", "bb"]}, r"gives 'bb' \(did you mean 'b'\?\) as one of its efficient, but its models"),
-        (
-            {"forms": ["explore"]},
-            r"gives 'explore' \(did you mean 'explorer'\?\) as one of its forms, but its",
-        ),
-        ({"models": [{"name": "a", "path": "a", "base": "z"}]}, "gives 'z' as one of its bases, but its models are a."),
+        ({"forms": ["explore"]}, r"gives 'explore' \(did you mean 'explorer'\?\) as one of its forms, but its"),
+        ({"models": [{**A, "base": "z"}]}, "gives 'z' as one of its bases, but its models are a."),
         ({"engine": "vlm"}, r"names the engine 'vlm' \(did you mean 'vllm'\?\); choose auto, transformers, vllm"),
     ],
 )
@@ -164,7 +128,7 @@ def test_keys_and_names_that_do_not_fit(tmp_path, changes, sentence):
 def test_syntheses_may_be_sampled_otherwise(tmp_path):
     models = [{"name": "a", "path": "a", "sampling": {"top_k": 20}}, {"name": "b", "path": "b"}]
     keys = {"models": models, "sampling": {"temperature": 1.0}, "synthesis": {"temperature": 0.3, "max_tokens": 99}}
-    lab = load_profile(str(write_profile(tmp_path, **keys)))
+    lab = small_profile(tmp_path, **keys)
     assert lab.sampling_of("a") == Sampling(1.0, top_k=20)
     assert lab.sampling_of("a", "synthesizer") == Sampling(0.3, top_k=20, max_tokens=99)
 
@@ -191,16 +155,13 @@ def test_syntheses_may_be_sampled_otherwise(tmp_path):
 )
 def test_a_synthesis_that_makes_no_sense(tmp_path, synthesis, what):
     with pytest.raises(UserError, match=what):
-        load_profile(str(write_profile(tmp_path, synthesis=synthesis)))
+        small_profile(tmp_path, synthesis=synthesis)
 
 
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        *[
-            ({key: 0}, f"{key} is 0; it has to be at least 1.")
-            for key in ("n_paths", "n_sets", "n_syntheses", "n_problems")
-        ],
+        *[({key: 0}, f"{key} is 0; it has to be at least 1.") for key in KNOBS[:4]],
         ({"n_sets": -3}, "n_sets is -3; it has to be at least 1."),
         ({"n_paths": "4"}, "n_paths is '4'; it has to be a whole number."),
         ({"n_paths": 4.0}, "n_paths is 4.0; it has to be a whole number."),
@@ -216,22 +177,13 @@ def test_a_synthesis_that_makes_no_sense(tmp_path, synthesis, what):
         ({"sampling": {"top_p": 1.5}}, "top_p is 1.5; it has to be above 0 and at most 1."),
         ({"sampling": {"top_k": -1}}, r"top_k is -1; it has to be 0 \(off\) or more."),
         ({"sampling": {"max_tokens": 0}}, "max_tokens is 0; it has to be at least 1."),
-        (
-            {"models": [{"name": "a", "path": "a", "sampling": {"max_tokens": 0.5}}]},
-            "max_tokens is 0.5; it has to be a whole number.",
-        ),
-        ({"models": [{"name": "a", "path": "a", "parameters": "4e9"}]}, "parameters is '4e9'; it has to be a number."),
-        ({"models": [{"name": "a", "path": "a", "parameters": -1}]}, "parameters is -1; it has to be at least 1."),
-        ({"models": [{"name": 7, "path": "a"}]}, "name is 7; it has to be text."),
-        ({"benchmarks": [{"name": "a", "path": "a", "rows": 0}]}, "rows is 0; it has to be at least 1."),
-        (
-            {"benchmarks": [{"name": "a", "path": "a", "integer_answers": 1}]},
-            "integer_answers is 1; it has to be true or false.",
-        ),
-        (
-            {"benchmarks": [{"name": "a", "path": "a", "columns": ["x"]}]},
-            r"columns is \['x'\]; it has to be a mapping.",
-        ),
+        ({"models": [{**A, "sampling": {"max_tokens": 0.5}}]}, "max_tokens is 0.5; it has to be a whole number."),
+        ({"models": [{**A, "parameters": "4e9"}]}, "parameters is '4e9'; it has to be a number."),
+        ({"models": [{**A, "parameters": -1}]}, "parameters is -1; it has to be at least 1."),
+        ({"models": [{**A, "name": 7}]}, "name is 7; it has to be text."),
+        ({"benchmarks": [{**A, "rows": 0}]}, "rows is 0; it has to be at least 1."),
+        ({"benchmarks": [{**A, "integer_answers": 1}]}, "integer_answers is 1; it has to be true or false."),
+        ({"benchmarks": [{**A, "columns": ["x"]}]}, r"columns is \['x'\]; it has to be a mapping."),
     ],
 )
 def test_values_that_do_not_fit(tmp_path, changes, what):
@@ -256,12 +208,7 @@ def family(tmp_path, monkeypatch):
     """Profiles that extend one another: grandchild, child, parent; and two that extend each other."""
     monkeypatch.setattr("a2r.profiles.PROFILES", tmp_path)
     profiles = {
-        "parent": {
-            "models": [{"name": "a", "path": "a"}],
-            "sampling": {"temperature": 0.6, "top_p": 0.95},
-            "n_sets": 8,
-            "seed": 1,
-        },
+        "parent": {"models": [A], "sampling": {"temperature": 0.6, "top_p": 0.95}, "n_sets": 8, "seed": 1},
         "child": {"extends": "parent", "sampling": {"max_tokens": 99}, "n_sets": 2},
         "grandchild": {"extends": "child", "models": [{"name": "b", "path": "b"}], "seed": 3},
         "hen": {"extends": "egg"},
@@ -295,7 +242,7 @@ def test_with_changes_a_copy(lab):
 
 def test_the_temperature_is_that_of_every_model(tmp_path):
     models = [{"name": "a", "path": "a", "sampling": {"temperature": 0.6, "top_k": 20}}, {"name": "b", "path": "b"}]
-    lab = load_profile(str(write_profile(tmp_path, models=models, sampling={"max_tokens": 320})))
+    lab = small_profile(tmp_path, models=models, sampling={"max_tokens": 320})
     greedy = lab.with_(temperature=0.0)
     assert greedy.sampling_of("a") == Sampling(temperature=0, top_k=20, max_tokens=320)
     assert greedy.sampling_of("b") == Sampling(temperature=0, max_tokens=320)
@@ -339,12 +286,8 @@ def test_a_folder_s_identity_is_its_content(tmp_path):
     assert model.identity != Model("b", str(two)).identity
 
 
-def test_profiles_are_where_the_package_is():
-    assert all((PROFILES / f"{name}.yaml").is_file() for name in available())
-
-
 def test_models_by_size_leave_out_what_rl_made(tmp_path):
     sizes = [("c", 3, None), ("a", 1, None), ("c-rl", 3, "c"), ("b", 2, None)]
     models = [{"name": n, "path": n, "parameters": p} | ({"base": b} if b else {}) for n, p, b in sizes]
-    lab = load_profile(str(write_profile(tmp_path, models=models)))
+    lab = small_profile(tmp_path, models=models)
     assert lab.by_size(["c-rl", "b", "a", "elsewhere"]) == ["a", "b"] and lab.by_size(["c-rl"]) == ["c-rl"]

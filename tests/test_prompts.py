@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes import FakeServer, completion, write_profile
+from fakes import FakeServer, completion, small_profile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2r import UserError, explore, grade, load_problems, load_profile, prompts
+from a2r import UserError, explore, grade, load_problems, prompts
 from a2r.prompts import (
     FORMS,
     INSTRUCTION,
@@ -78,7 +78,7 @@ def test_over_http_every_form_arrives_as_it_stands_and_its_answer_is_read(form, 
     benchmarks = [{"name": "one", "path": str(tmp_path / "one.jsonl")}]
     options = {"base_url": server.url, "concurrency": 1}
     keys = {"models": [{"name": "a", "path": "m"}], "benchmarks": benchmarks}
-    lab = load_profile(str(write_profile(tmp_path, **keys, engine="openai", engine_options=options)))
+    lab = small_profile(tmp_path, **keys, engine="openai", engine_options=options)
     problems = load_problems(lab)
     texts = [f"<think>\nhm\n</think>\n\n{component}" if component else "" for component in COMPONENTS]
     rows = {"benchmark": "one", "problem_id": "one", "model": "a", "text": texts, "error": "", "index": range(4)}

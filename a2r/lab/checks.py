@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from a2r import engines
-from a2r.errors import UserError
+from a2r.errors import UserError, first_line
 from a2r.lab.planning import grid_bytes
 from a2r.lab.runner import find
 from a2r.prices import read_prices
@@ -65,9 +65,8 @@ def weights(model: Model) -> str:
             raise UserError(f"{folder} lacks {', '.join(lacking)}; copy the whole model.")
         if (opens := opens_thinking(model)) != model.opened:
             ends = "ends" if opens else "does not end"
-            raise UserError(
-                f"its chat template {ends} a prompt with <think>; say `opened: {str(opens).lower()}` for it."
-            )
+            what = f"say `opened: {str(opens).lower()}` for it"
+            raise UserError(f"its chat template {ends} a prompt with <think>; {what}.")
         return str(folder)
     from huggingface_hub import HfApi, try_to_load_from_cache
 
@@ -78,11 +77,9 @@ def weights(model: Model) -> str:
             raise OSError("it cannot be reached from here")
         info = HfApi().model_info(model.path, revision=model.revision, timeout=20, files_metadata=True)
     except Exception as error:  # the hub client raises a dozen kinds; the user needs one sentence
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{model.path} is no folder beside the profile or in the repository, and as a hub id it is neither cached "
-            f"nor given by the hub ({reason}); correct the path, or download it."
-        ) from error
+        lack = f"as a hub id it is neither cached nor given by the hub ({first_line(error)})"
+        what = f"is no folder beside the profile or in the repository, and {lack}; correct the path, or download it"
+        raise UserError(f"{model.path} {what}.") from error
     size = sum(f.size or 0 for f in info.siblings if f.rfilename.endswith(".safetensors"))
     return f"{model.path} on the hub, {size / 1e9:.1f} GB to download"
 
@@ -116,9 +113,8 @@ def machine(lab: Profile, engine: str) -> str:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
     except OSError as error:
-        raise UserError(
-            f"no port of 127.0.0.1 can be opened for a server ({error.strerror}); allow local connections."
-        ) from error
+        reason = f"({error.strerror}); allow local connections"
+        raise UserError(f"no port of 127.0.0.1 can be opened for a server {reason}.") from error
     if engines.on_cpu():
         return f"{engines.installed()}, on the CPU: for tests, not for large models"
     import torch

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from a2r.answers import canonical
-from a2r.errors import UserError, nearest
+from a2r.errors import UserError, first_line, nearest
 from a2r.pipeline import Ask, explorer_asks, prepare
 from a2r.problems import as_text
 from a2r.profiles import IMPORTED, ROOT, Profile, from_root, load_profile, raw_profile
@@ -166,7 +166,7 @@ def rows(file: Path) -> Iterator[tuple[str, dict | str | bytes, str | None]]:
         else:
             raise UserError(f"{file} is no .jsonl, .parquet, .json or .eval file; give one of these.")
     except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]}); give a whole file.") from error
+        raise UserError(f"{file} cannot be read ({first_line(error)}); give a whole file.") from error
 
 
 def read(files: list[Path], format: str, model: str | None = None) -> tuple[list[dict], list[str]]:
@@ -194,7 +194,7 @@ def read(files: list[Path], format: str, model: str | None = None) -> tuple[list
             except KeyError as error:
                 bad.append(f"{where}: it has no {error}")
             except (ValueError, TypeError, IndexError, AttributeError, StopIteration) as error:
-                bad.append(f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+                bad.append(f"{where}: {first_line(error)}")
     return paths, bad
 
 

@@ -69,10 +69,9 @@ def parameters_of(notebook: Path) -> dict[str, object]:
             try:
                 defaults[target.id] = ast.literal_eval(node.value)
             except (ValueError, AttributeError):
-                raise UserError(
-                    f"the parameters cell of {notebook.name} says `{ast.unparse(node)}`; a default has to be a plain "
-                    "value under one name, so compute it in a later cell."
-                ) from None
+                what = "a default has to be a plain value under one name, so compute it in a later cell"
+                said = f"the parameters cell of {notebook.name} says `{ast.unparse(node)}`; {what}."
+                raise UserError(said) from None
     return defaults
 
 
@@ -132,11 +131,10 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
     if profile.endswith((".yaml", ".yml")):
         profile = str(Path(profile).resolve())  # the notebook runs in the repository's root, wherever this was called
     lab = load_profile(profile, notebook.stem[3:])
-    if strange := [own for own in lab.studies if own not in studies]:
-        raise UserError(
-            f"profile {profile} gives values to a study '{strange[0]}'{nearest(strange[0], studies)} under 'studies', "
-            f"but there are {', '.join(studies)}."
-        )
+    for own in lab.studies:
+        if own not in studies:
+            gives = f"gives values to a study '{own}'{nearest(own, studies)} under 'studies'"
+            raise UserError(f"profile {profile} {gives}, but there are {', '.join(studies)}.")
     values = check_parameters(notebook, {**(parameters or {}), "profile": profile})
     lab.with_(**{knob: values[knob] for knob in KNOBS if knob in values})
     for several, knob in (("temperatures", "temperature"), ("sizes", "n_paths")):
@@ -255,14 +253,11 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
         papermill.execute_notebook(str(notebook), str(unfinished), parameters=values, **options)
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-        raise StudyFailed(
-            f"cell In [{error.exec_count}] of {notebook.name} failed ({reason}); "
-            f"the notebook so far is {unfinished}, and the samples are kept."
-        ) from error
+        kept = f"the notebook so far is {unfinished}, and the samples are kept"
+        raise StudyFailed(f"cell In [{error.exec_count}] of {notebook.name} failed ({reason}); {kept}.") from error
     except DeadKernelError as error:
-        raise StudyFailed(
-            f"the kernel of {notebook.name} died; the samples are kept, run it again to go on."
-        ) from error
+        kept = "the samples are kept, run it again to go on"
+        raise StudyFailed(f"the kernel of {notebook.name} died; {kept}.") from error
     finally:
         del os.environ["A2R_TRACE"]
     unfinished.replace(output)
