@@ -30,11 +30,8 @@ def ran(monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(runner, "ready", lambda *_: None)
     monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")  # where nothing is up to date
-    monkeypatch.setattr(
-        runner,
-        "results",
-        lambda executed: {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []},
-    )
+    made = {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []}
+    monkeypatch.setattr(runner, "results", lambda executed: made)
     return calls
 
 
@@ -53,38 +50,23 @@ def test_an_unknown_study(capsys, ran):
 
 def test_an_unknown_profile(capsys):
     sentence = f"there is no profile 'nope'; choose {', '.join(profiles.available())} or give the path of a YAML file."
-    assert (
-        refused(capsys, "run", STUDY, "--profile", "nope")
-        == refused(capsys, "run", STUDY, "-p", "profile=nope")
-        == sentence
-    )
+    assert refused(capsys, "run", STUDY, "--profile", "nope") == sentence
+    assert refused(capsys, "run", STUDY, "-p", "profile=nope") == sentence
 
 
 def test_an_unknown_parameter(capsys, ran):
     assert refused(capsys, "run", STUDY, "-p", "n_path=4").startswith("study ")
-    assert "has no parameter 'n_path'; it takes profile, " in refused(
-        capsys, "run", STUDY, "-p", "seed=1", "-p", "n_path=4"
-    )
+    said = refused(capsys, "run", STUDY, "-p", "seed=1", "-p", "n_path=4")
+    assert "has no parameter 'n_path'; it takes profile, " in said
     assert not ran
 
 
 def test_temperatures_of_either_role_reach_the_profile():
     notebook = runner.find("symmetric")
-    values = runner.check_parameters(
-        notebook, {"temperature": "0.7", "synthesizer_temperature": "0.3", "seed": "5", "n_sets": "1"}
-    )
-    knobs = {
-        name: value
-        for name, value in {**runner.parameters_of(notebook), **values}.items()
-        if name not in ("profile", "models")
-    }
-    lab = profiles.load_profile("nano", "symmetric").with_(**knobs)
-    assert (lab.sampling.temperature, lab.sampling_of("nano-32", "synthesizer").temperature, lab.seed, lab.n_sets) == (
-        0.7,
-        0.3,
-        5,
-        1,
-    )
+    given = {"temperature": "0.7", "synthesizer_temperature": "0.3", "seed": "5", "n_sets": "1"}
+    lab = profiles.load_profile("nano", "symmetric").with_(**runner.check_parameters(notebook, given))
+    assert (lab.sampling.temperature, lab.sampling_of("nano-32", "synthesizer").temperature) == (0.7, 0.3)
+    assert (lab.seed, lab.n_sets) == (5, 1)
 
 
 def test_a_study_leaves_the_profile_its_own_values():
@@ -95,11 +77,8 @@ def test_a_study_leaves_the_profile_its_own_values():
 
 def test_a_value_of_another_type(capsys, ran):
     notebook = runner.find(STUDY).stem
-    assert (
-        refused(capsys, "run", STUDY, "-p", "seed=lucky")
-        == f"parameter 'seed' of {notebook} has to be a whole number, not 'lucky'."
-    )
-    assert not ran
+    sentence = f"parameter 'seed' of {notebook} has to be a whole number, not 'lucky'."
+    assert refused(capsys, "run", STUDY, "-p", "seed=lucky") == sentence and not ran
 
 
 @pytest.mark.parametrize("pair", ["seed", "seed:1", ""])
@@ -115,10 +94,8 @@ def test_what_is_up_to_date_is_said_and_left_out(capsys, ran, monkeypatch):
     assert [study for study, _, _ in ran] == ["symmetric"] and err == "[2 of 2] symmetric: because\n"
     assert out.splitlines()[0] == "grid: up to date (in/x*)"
     assert cli.main(["run", "grid", "--profile", "smoke", "--again"]) == 0
-    assert [study for study, _, _ in ran] == [
-        "symmetric",
-        "grid",
-    ] and capsys.readouterr().err == "[1 of 1] grid: as asked\n"
+    assert [study for study, _, _ in ran] == ["symmetric", "grid"]
+    assert capsys.readouterr().err == "[1 of 1] grid: as asked\n"
 
 
 def test_how_long_it_will_take_is_told_at_the_pace_of_what_was_executed(capsys, ran, monkeypatch):
@@ -171,12 +148,11 @@ def test_what_can_be_refused_is_before_anything_runs(capsys, ran, tmp_path, stud
 
 def test_values_for_a_study_that_is_none_are_refused(capsys, ran, tmp_path):
     profile = str(write_profile(tmp_path, studies={"symetric": {"n_sets": 1}}))
-    assert "a study 'symetric' (did you mean 'symmetric'?) under 'studies'" in refused(
-        capsys, "run", "grid", "--profile", profile
-    )
+    said = refused(capsys, "run", "grid", "--profile", profile)
+    assert "a study 'symetric' (did you mean 'symmetric'?) under 'studies'" in said
     profile = str(write_profile(tmp_path, studies={"symmetric": {"n_set": 1}}))
-    assert "unknown key 'n_set' (did you mean 'n_sets'?)" in refused(capsys, "run", "symmetric", "--profile", profile)
-    assert not ran
+    said = refused(capsys, "run", "symmetric", "--profile", profile)
+    assert "unknown key 'n_set' (did you mean 'n_sets'?)" in said and not ran
 
 
 def test_a_reader_that_has_had_enough_is_no_error(tmp_path):
@@ -189,9 +165,8 @@ def test_a_reader_that_has_had_enough_is_no_error(tmp_path):
 def test_a_run_says_what_it_made(capsys, ran, tmp_path):
     assert cli.main(["run", STUDY, "--profile", "smoke", "-p", "seed=3"]) == 0
     assert ran == [(STUDY, "smoke", {"seed": "3"})]
-    assert (
-        capsys.readouterr().out == f"{STUDY}: notebook {tmp_path / 'executed.ipynb'}; tables in/x_*; figures in/x.png\n"
-    )
+    said = f"{STUDY}: notebook {tmp_path / 'executed.ipynb'}; tables in/x_*; figures in/x.png\n"
+    assert capsys.readouterr().out == said
 
 
 def test_the_profile_may_also_be_a_parameter(ran):
@@ -219,42 +194,25 @@ def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
 
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
     collected = []
-    monkeypatch.setattr(
-        sweeps,
-        "collect",
-        lambda lab, runs: collected.append((lab.name, [swept for swept, _ in runs])) or [tmp_path / "all.csv"],
-    )
-    assert (
-        cli.main(
-            [
-                "run",
-                "symmetric",
-                "--profile",
-                "smoke",
-                "-p",
-                "seed=3",
-                "--sweep",
-                "n_paths=1,2",
-                "--sweep",
-                "temperature=0.7,1.0",
-            ]
-        )
-        == 0
-    )
+
+    def collect(lab, runs):
+        collected.append((lab.name, [swept for swept, _ in runs]))
+        return [tmp_path / "all.csv"]
+
+    monkeypatch.setattr(sweeps, "collect", collect)
+    swept = "run symmetric --profile smoke -p seed=3 --sweep n_paths=1,2 --sweep temperature=0.7,1.0"
+    assert cli.main(swept.split()) == 0
     swept = [{"n_paths": n, "temperature": t} for n in ("1", "2") for t in ("0.7", "1.0")]
-    assert ran == [("symmetric", "smoke", {"seed": "3", **values}) for values in swept] and collected == [
-        ("smoke", swept)
-    ]
+    assert ran == [("symmetric", "smoke", {"seed": "3", **values}) for values in swept]
+    assert collected == [("smoke", swept)]
     assert capsys.readouterr().out.endswith(f"symmetric: all runs in {tmp_path / 'all.csv'}\n")
 
 
 def test_a_bad_sweep_runs_nothing(capsys, ran):
     assert "has no parameter 'n_path'" in refused(capsys, "run", "symmetric", "--sweep", "n_path=1,2")
     assert "has to be a whole number, not 'two'" in refused(capsys, "run", "symmetric", "--sweep", "n_paths=1,two")
-    assert (
-        refused(capsys, "run", "symmetric", "--sweep", "n_paths") == "'--sweep n_paths' is not of the form KNOB=VALUE."
-    )
-    assert not ran
+    said = refused(capsys, "run", "symmetric", "--sweep", "n_paths")
+    assert said == "'--sweep n_paths' is not of the form KNOB=VALUE." and not ran
 
 
 def test_the_plan_of_the_grid_is_what_its_run_asks_for(lab, problems, use, monkeypatch):

@@ -59,18 +59,9 @@ def notebook(notebooks) -> Path:
 
 
 def test_parameters_are_read_from_their_cell(notebook):
-    assert parameters_of(notebook) == {
-        **{
-            "profile": "nano",
-            "models": None,
-            "n_paths": 4,
-            "n_sets": None,
-            "temperature": None,
-            "share": 0.5,
-            "shuffled": True,
-        },
-        **{"sizes": [1, 2, 4], "words": ["a", "b"], "label": "x = y", "seed": 0},
-    }
+    words = {"profile": "nano", "models": None, "words": ["a", "b"], "label": "x = y", "shuffled": True}
+    numbers = {"n_paths": 4, "n_sets": None, "temperature": None, "share": 0.5, "sizes": [1, 2, 4], "seed": 0}
+    assert parameters_of(notebook) == words | numbers
 
 
 def test_parameters_may_be_annotated(notebooks):
@@ -94,9 +85,8 @@ def test_a_notebook_without_parameters_says_how_to_have_some(notebooks):
 def test_a_model_s_folder_or_a_problem_file_that_is_not_there_is_refused(notebooks, tmp_path):
     write_notebook(notebooks, "01_small", "print(1)")
     models = [{"name": "a", "path": "my/own/model"}]
-    with pytest.raises(
-        UserError, match=r"the folder of model 'a' is not there: looked for .*my/own/model and .*correct"
-    ):
+    said = r"the folder of model 'a' is not there: looked for .*my/own/model and .*correct"
+    with pytest.raises(UserError, match=said):
         runner.run("small", str(write_profile(tmp_path, models=models)))
     profile = write_profile(tmp_path)
     (tmp_path / "sums.jsonl").unlink()
@@ -128,29 +118,13 @@ def test_an_unknown_parameter_names_the_valid_ones(notebook):
 @pytest.mark.parametrize(
     ("name", "given", "value"),
     [
-        ("n_paths", "8", 8),
-        ("n_paths", 8, 8),
-        ("n_paths", 8.0, 8),
-        ("n_paths", "None", None),
-        ("n_paths", None, None),
-        ("n_sets", "2", 2),
-        ("temperature", "0.3", 0.3),
-        ("temperature", "1", 1.0),
-        ("temperature", None, None),
-        ("share", "1e-3", 0.001),
-        ("shuffled", "false", False),
-        ("shuffled", "True", True),
-        ("shuffled", False, False),
-        ("models", "nano-32", ["nano-32"]),
-        ("models", "nano-32, nano-64", ["nano-32", "nano-64"]),
-        ("models", ("a", "b"), ["a", "b"]),
-        ("models", "null", None),
-        ("sizes", "1,2,8", [1, 2, 8]),
-        ("sizes", [0, 3], [0, 3]),
-        ("words", "c", ["c"]),
-        ("label", "12", "12"),
-        ("profile", "smoke", "smoke"),
-        ("seed", "-1", -1),
+        *[("n_paths", given, 8) for given in ("8", 8, 8.0)],
+        *[(name, given, None) for name in ("n_paths", "temperature", "models") for given in ("None", "null", None)],
+        *[("n_sets", "2", 2), ("seed", "-1", -1), ("label", "12", "12"), ("profile", "smoke", "smoke")],
+        *[("temperature", "0.3", 0.3), ("temperature", "1", 1.0), ("share", "1e-3", 0.001)],
+        *[("shuffled", "false", False), ("shuffled", "True", True), ("shuffled", False, False)],
+        *[("models", "a", ["a"]), ("models", "a, b", ["a", "b"]), ("models", ("a", "b"), ["a", "b"])],
+        *[("sizes", "1,2,8", [1, 2, 8]), ("sizes", [0, 3], [0, 3]), ("words", "c", ["c"])],
     ],
 )
 def test_text_becomes_what_the_notebook_expects(notebook, name, given, value):
@@ -161,27 +135,17 @@ def test_text_becomes_what_the_notebook_expects(notebook, name, given, value):
 @pytest.mark.parametrize(
     ("name", "given", "expected"),
     [
-        ("n_paths", "four", "a whole number, not 'four'"),
-        ("n_paths", "4.5", "a whole number, not '4.5'"),
-        ("n_paths", 4.5, "a whole number, not '4.5'"),
-        ("n_paths", True, "a whole number, not 'True'"),
-        ("n_paths", "", "a whole number, not ''"),
-        ("n_paths", [4], "a whole number, not '[4]'"),
-        ("n_sets", "many", "a whole number, not 'many'"),
-        ("temperature", "hot", "a number, not 'hot'"),
-        ("share", "half", "a number, not 'half'"),
-        ("shuffled", "perhaps", "true or false, not 'perhaps'"),
-        ("models", "", "a comma-separated list, not ''"),
-        ("models", "a,,b", "a comma-separated list, not 'a,,b'"),
-        ("models", 3, "a comma-separated list, not '3'"),
-        ("sizes", "1,two", "a comma-separated list, not '1,two'"),
-        ("seed", "0.5", "a whole number, not '0.5'"),
+        *[("n_paths", given, "a whole number") for given in ("four", "4.5", 4.5, True, "", [4])],
+        *[("n_sets", "many", "a whole number"), ("seed", "0.5", "a whole number")],
+        *[("temperature", "hot", "a number"), ("share", "half", "a number"), ("shuffled", "perhaps", "true or false")],
+        *[("models", given, "a comma-separated list") for given in ("", "a,,b", 3)],
+        ("sizes", "1,two", "a comma-separated list"),
     ],
 )
 def test_values_of_another_type_are_refused(notebook, name, given, expected):
     with pytest.raises(UserError) as refused:
         check_parameters(notebook, {name: given})
-    assert str(refused.value) == f"parameter '{name}' of 01_small_study has to be {expected}."
+    assert str(refused.value) == f"parameter '{name}' of 01_small_study has to be {expected}, not '{given}'."
 
 
 def test_a_study_has_two_names(notebook):
@@ -205,14 +169,12 @@ def test_a_notebook_without_a_number_is_no_study(notebook, notebooks):
 
 
 def test_nothing_is_executed_where_something_is_wrong(notebook, tmp_path):
-    for arguments in (
-        ("big",),
-        ("small_study", "nanno"),
-        ("small_study", "nano", {"n_path": 4}),
-        ("small_study", "nano", {"seed": "x"}),
+    for study, profile, parameters in (
+        *[("big", "nano", {}), ("small_study", "nanno", {})],
+        *[("small_study", "nano", {"n_path": 4}), ("small_study", "nano", {"seed": "x"})],
     ):
         with pytest.raises(UserError):
-            runner.run(*arguments)
+            runner.run(study, profile, parameters)
     assert not runner.RUNS.exists()
 
 
@@ -236,9 +198,8 @@ def test_a_study_runs_with_its_parameters(notebooks, tmp_path, monkeypatch):
 
 
 def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
-    write_notebook(
-        notebooks, "01_small_study", "print('before')", "raise ValueError('no such\\nthing')", "print('after')"
-    )
+    cells = "print('before')", "raise ValueError('no such\\nthing')", "print('after')"
+    write_notebook(notebooks, "01_small_study", *cells)
     with pytest.raises(StudyFailed) as failed:
         runner.run("small_study", str(write_profile(tmp_path)), progress=False)
     executed = runner.RUNS / "unfinished" / "01_small_study__tiny.ipynb"
@@ -248,11 +209,8 @@ def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
         f"the notebook so far is {executed}, and the samples are kept."
     )
     code = [cell for cell in nbformat.read(executed, 4).cells if cell.cell_type == "code"]
-    assert (
-        code[2].outputs[0].text == "before\n"
-        and code[3].execution_count == 4
-        and code[3].outputs[0].output_type == "error"
-    )
+    assert code[2].outputs[0].text == "before\n"
+    assert code[3].execution_count == 4 and code[3].outputs[0].output_type == "error"
     assert code[4].execution_count is None and runner.results(executed) == {}
 
 
@@ -291,9 +249,8 @@ def test_the_interrupt_that_shuts_a_kernel_down_is_no_error(notebooks, tmp_path,
 
 def test_a_kernel_that_dies_is_said_so(notebooks, tmp_path):
     write_notebook(notebooks, "01_small_study", "import os\nos._exit(1)")
-    with pytest.raises(
-        StudyFailed, match=r"the kernel of 01_small_study.ipynb died; the samples are kept, run it again to go on"
-    ):
+    said = r"the kernel of 01_small_study.ipynb died; the samples are kept, run it again to go on"
+    with pytest.raises(StudyFailed, match=said):
         runner.run("small_study", str(write_profile(tmp_path)), progress=False)
 
 
