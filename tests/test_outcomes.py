@@ -37,23 +37,12 @@ SYNTHESES = {"p": ["5", "6"], "q": [("7", "1"), "7"], "r": ["0.5", ""]}
 def sample(model: str, problem: str, number: int, index: int, answer: str, explorer: str = "") -> dict:
     """A sample whose tokens and seconds can be told apart: 100 prompt tokens (40 cached), 10 × (index + 1) completion
     tokens."""
-    text = {"": "<think>\nnever closed", "!": ""}.get(
-        answer, f"<think>\nhm\n</think>\n\nwork of {index}: \\boxed{{{answer}}}"
-    )
+    said = f"<think>\nhm\n</think>\n\nwork of {index}: \\boxed{{{answer}}}"
+    text, reason = {"": ("<think>\nnever closed", "length"), "!": ("", "error")}.get(answer, (said, "stop"))
     return {
         **{"model": model, "benchmark": PROBLEMS.set_index("problem_id").benchmark[problem], "problem_id": problem},
-        **{
-            "set": number,
-            "index": index,
-            "explorer": explorer,
-            "text": text,
-            "error": "broken" if answer == "!" else "",
-        },
-        **{
-            "finish_reason": {"": "length", "!": "error"}.get(answer, "stop"),
-            "prompt_tokens": 100,
-            "cached_tokens": 40,
-        },
+        **{"set": number, "index": index, "explorer": explorer, "text": text, "finish_reason": reason},
+        **{"error": "broken" * (answer == "!"), "prompt_tokens": 100, "cached_tokens": 40},
         **{"completion_tokens": 10 * (index + 1), "seconds": float(index + 1)},
     }
 
@@ -97,6 +86,11 @@ def of(table: pd.DataFrame, method: str, column: str = "correct") -> dict:
     return dict(zip(zip(mine.problem_id, mine["set"], strict=True), mine[column], strict=True))
 
 
+def sets(**pairs) -> dict:
+    """Values of both sets by problem and set."""
+    return {(problem, number): value for problem, pair in pairs.items() for number, value in enumerate(pair)}
+
+
 def test_grades(pool):
     assert pool.answer[pool.problem_id == "p"].tolist() == ["5", "5", "6", "6", "005", "4", None, None]
     assert pool.correct[pool.problem_id == "p"].tolist() == [True, True, False, False, True, False, False, False]
@@ -108,29 +102,18 @@ def test_one_row_a_problem_set_and_method(table):
     assert not table.duplicated(["problem_id", "set", "method"]).any() and len(table) == 3 * 2 * 4
     assert not table.isna().any(axis=None)
     assert set(table.explorer) == {"small"}
-    assert table.groupby("method").synthesizer.unique().map(list).to_dict() == {
-        **{"Pass@1": [""], "Cons@4": [""], "Pass@4": [""], "A2R@4": ["large"]}
-    }
+    synthesizers = {"Pass@1": [""], "Cons@4": [""], "Pass@4": [""], "A2R@4": ["large"]}
+    assert table.groupby("method").synthesizer.unique().map(list).to_dict() == synthesizers
     assert dict(zip(table.problem_id, table.benchmark, strict=True)) == {"p": "one", "q": "one", "r": "two"}
 
 
 def test_pass_at_1_is_the_mean_of_the_set(table):
-    assert of(table, "Pass@1") == {
-        ("p", 0): 0.5,
-        ("p", 1): 0.25,
-        ("q", 0): 0,
-        ("q", 1): 1,
-        ("r", 0): 0.25,
-        ("r", 1): 0.5,
-    }
+    assert of(table, "Pass@1") == sets(p=(0.5, 0.25), q=(0, 1), r=(0.25, 0.5))
 
 
 def test_cons_scores_ties_by_the_mean(table):
-    assert of(table, "Cons@4") == {
-        **{("p", 0): 0.5, ("p", 1): 0.5},  # 5 5 6 6; 5 4 and two that do not vote
-        **{("q", 0): 0, ("q", 1): 1},
-        **{("r", 0): 0, ("r", 1): 0.5},  # 2 wins; 0.5 and 2/4 are one answer and tie with 2 2
-    }
+    """p: 5 5 6 6; 5 4 and two that do not vote. r: 2 wins; 0.5 and 2/4 are one answer and tie with 2 2."""
+    assert of(table, "Cons@4") == sets(p=(0.5, 0.5), q=(0, 1), r=(0, 0.5))
 
 
 def test_pass_at_4_is_unbiased_over_the_whole_pool(table):
@@ -143,60 +126,33 @@ def test_a2r_is_the_mean_of_the_syntheses(table):
 
 
 def test_states(table):
-    states = {
-        ("p", 0): "tie",
-        ("p", 1): "tie",
-        ("q", 0): "none",
-        ("q", 1): "all",
-        ("r", 0): "minority",
-        ("r", 1): "tie",
-    }
+    states = sets(p=("tie", "tie"), q=("none", "all"), r=("minority", "tie"))
     for method in ("Pass@1", "Cons@4", "Pass@4", "A2R@4"):
         assert of(table, method, "state") == states
     assert set(states.values()) <= set(STATES)
-    assert of(table, "Cons@4", "right") == {
-        ("p", 0): 2,
-        ("p", 1): 1,
-        ("q", 0): 0,
-        ("q", 1): 4,
-        ("r", 0): 1,
-        ("r", 1): 2,
-    }
+    assert of(table, "Cons@4", "right") == sets(p=(2, 1), q=(0, 4), r=(1, 2))
 
 
 def test_cost_counts_every_token(table):
     """small: 60 fresh × 1 + 40 cached × 0.5 = 80 a prompt, 2 a completion token; large: 100 × 10 (no cached price), 20
     a token."""
     first, second = 4 * 80 + 2 * (10 + 20 + 30 + 40), 4 * 80 + 2 * (50 + 60 + 70 + 80)
-    for method in ("Cons@4", "Pass@4"):
-        assert of(table, method, "cost") == pytest.approx(
-            {(p, s): (first, second)[s] / 1e6 for p in "pqr" for s in (0, 1)}
-        )
-    assert of(table, "Pass@1", "cost") == pytest.approx(
-        {(p, s): (first, second)[s] / 4e6 for p in "pqr" for s in (0, 1)}
-    )
+    for method, share in (("Cons@4", 1e6), ("Pass@4", 1e6), ("Pass@1", 4e6)):
+        both = (first / share, second / share)
+        assert of(table, method, "cost") == pytest.approx(sets(p=both, q=both, r=both))
     a2r = of(table, "A2R@4", "cost")
     assert a2r["p", 0] == pytest.approx((first + 1000 + 200) / 1e6)
     assert a2r["p", 1] == pytest.approx((second + 1000 + 200) / 1e6)
-    assert a2r["q", 0] == pytest.approx((first + 1000 + 20 * 15) / 1e6), (
-        "the mean of two syntheses: one is what a user pays for"
-    )
+    assert a2r["q", 0] == pytest.approx((first + 1000 + 20 * 15) / 1e6), "the mean of two: a user pays for one"
 
 
 def test_tokens_by_role(table):
-    assert (
-        of(table, "Cons@4", "explorer_prompt")["p", 0] == 400
-        and of(table, "Cons@4", "explorer_completion")["p", 1] == 260
-    )
-    assert (
-        of(table, "Pass@1", "explorer_prompt")["p", 0] == 100
-        and of(table, "Pass@1", "explorer_completion")["p", 1] == 65
-    )
+    for method, prompt, completion in (("Cons@4", 400, 260), ("Pass@1", 100, 65)):
+        assert of(table, method, "explorer_prompt")["p", 0] == prompt
+        assert of(table, method, "explorer_completion")["p", 1] == completion
     assert of(table, "A2R@4", "explorer_completion") == of(table, "Cons@4", "explorer_completion")
-    assert (
-        of(table, "A2R@4", "synthesizer_prompt")["q", 0] == 100
-        and of(table, "A2R@4", "synthesizer_completion")["q", 0] == 15
-    )
+    assert of(table, "A2R@4", "synthesizer_prompt")["q", 0] == 100
+    assert of(table, "A2R@4", "synthesizer_completion")["q", 0] == 15
     assert set(of(table, "Cons@4", "synthesizer_prompt").values()) == {0}
 
 
@@ -225,9 +181,8 @@ def test_a_missing_synthesis_is_no_silent_gap(pool, syntheses, prices):
 def test_collect_has_the_explorer_s_own_methods_once(lab, pool, syntheses, prices, table):
     other = syntheses.assign(model="small")
     both = collect(PROBLEMS, {"small": pool}, {("small", "large"): syntheses, ("small", "small"): other}, prices, lab)
-    assert both.groupby(["method", "synthesizer"]).size().to_dict() == {
-        **{("A2R@4", "large"): 6, ("A2R@4", "small"): 6, ("Cons@4", ""): 6, ("Pass@1", ""): 6, ("Pass@4", ""): 6}
-    }
+    rows = [("A2R@4", "large"), ("A2R@4", "small"), ("Cons@4", ""), ("Pass@1", ""), ("Pass@4", "")]
+    assert both.groupby(["method", "synthesizer"]).size().to_dict() == dict.fromkeys(rows, 6)
     pd.testing.assert_frame_equal(both[both.synthesizer != "small"].drop(columns="flops"), table)
     alone = collect(PROBLEMS, {"small": pool}, {}, prices, lab)
     assert set(alone.method) == {"Pass@1", "Cons@4", "Pass@4"}
@@ -235,9 +190,7 @@ def test_collect_has_the_explorer_s_own_methods_once(lab, pool, syntheses, price
 
 def test_difficulty(pool):
     assert difficulty(PROBLEMS, {"small": pool}).to_dict() == {"p": 2, "q": 3, "r": 4}
-    pool = pool.assign(
-        correct=[p == "q" or (p == "r" and i < 2) for p, i in zip(pool.problem_id, pool["index"], strict=True)]
-    )
+    pool = pool.assign(correct=(pool.problem_id == "q") | ((pool.problem_id == "r") & (pool["index"] < 2)))
     thirds = difficulty(PROBLEMS.drop(columns="level"), {"small": pool})
     assert thirds.to_dict() == {"p": "hard", "q": "easy", "r": "medium"}
     assert thirds.sort_values().tolist() == ["easy", "medium", "hard"], "by difficulty, not by the alphabet"
@@ -262,15 +215,8 @@ def test_summary_by_hand():
     table = long(one=[0.5, 0.0] * 20, cons=[0.8, 0.2] * 20, upper=[1.0, 1.0] * 20, a2r=[0.9, 0.5] * 20)
     (row,) = tables.summary(table).to_dict("records")
     assert (row["explorer"], row["synthesizer"], row["n"]) == ("small", "large", 40)
-    by_hand = {
-        "Pass@1": 0.25,
-        "Cons@4": 0.5,
-        "Pass@4": 1.0,
-        "A2R@4": 0.7,
-        "gain": 0.2,
-        "relative gain": 0.45 / 0.25,
-        "gap closed": 0.4,
-    }
+    by_hand = {"Pass@1": 0.25, "Cons@4": 0.5, "Pass@4": 1.0, "A2R@4": 0.7}
+    by_hand |= {"gain": 0.2, "relative gain": 0.45 / 0.25, "gap closed": 0.4}
     for column, value in by_hand.items():
         assert row[column].estimate == pytest.approx(value) and row[column].n == 40
         assert row[column].low <= value + 1e-9 and value <= row[column].high + 1e-9
@@ -296,10 +242,8 @@ def test_summary_corrects_over_its_rows():
     one = long(one=[0.2] * 12, cons=[0.3, 0.2] * 6, upper=[1.0] * 12, a2r=[0.5, 0.1] * 6)
     two = long(one=[0.2] * 12, cons=[0.3, 0.2] * 6, upper=[1.0] * 12, a2r=[0.6, 0.5] * 6).assign(explorer="other")
     summary = tables.summary(pd.concat([one, two])).set_index("explorer")
-    assert (
-        summary.p_holm["other"] == pytest.approx(2 * summary.p["other"])
-        and summary.p_holm["small"] == summary.p["small"]
-    )
+    assert summary.p_holm["other"] == pytest.approx(2 * summary.p["other"])
+    assert summary.p_holm["small"] == summary.p["small"]
 
 
 def test_summary_by_benchmark():
@@ -328,25 +272,20 @@ def test_what_has_no_interval_shows_none():
     nan = float("nan")
     frame = pd.DataFrame({"cost": [Interval(0.5, nan, nan, 1)], "gain": [Interval(nan, nan, nan, 1)], "p": [nan]})
     assert tables.shown(frame).iloc[0].tolist() == ["0.50", "–", ""]
-    assert tables.shown(pd.DataFrame({"p": [3e-9, 0.0001], "power": [0.5, 1.0]})).to_numpy().tolist() == [
-        ["3e-09", "0.5"],
-        ["0.0001", "1"],
-    ]
+    small = pd.DataFrame({"p": [3e-9, 0.0001], "power": [0.5, 1.0]})
+    assert tables.shown(small).to_numpy().tolist() == [["3e-09", "0.5"], ["0.0001", "1"]]
 
 
 def test_shown_in_points_and_with_intervals():
-    frame = pd.DataFrame(
-        {"A2R@4": [Interval(0.612, 0.5, 0.7, 9)], "gain": [Interval(0.034, -0.01, 0.1, 9)], "p": [0.01234], "n": [9]}
-    )
+    intervals = {"A2R@4": [Interval(0.612, 0.5, 0.7, 9)], "gain": [Interval(0.034, -0.01, 0.1, 9)]}
+    frame = pd.DataFrame({**intervals, "p": [0.01234], "n": [9]})
     assert tables.shown(frame).iloc[0].tolist() == ["0.61 [0.50, 0.70]", "+3.4 [−1.0, +10.0]", "0.0123", "9"]
 
 
 def test_reliability(pool, syntheses):
     table = symmetric.reliability({"small": pool}, {("small", "large"): syntheses})
-    assert table[["role", "model", "samples"]].to_numpy().tolist() == [
-        ["explorer", "small", 24],
-        ["synthesizer", "large", 7],
-    ]
+    rows = [["explorer", "small", 24], ["synthesizer", "large", 7]]
+    assert table[["role", "model", "samples"]].to_numpy().tolist() == rows
     assert table.no_answer.tolist() == [3 / 24, 1 / 7] and table.truncated.tolist() == [2 / 24, 1 / 7]
 
 
@@ -366,9 +305,8 @@ def test_price_tables_that_are_refused(tmp_path, rows, words):
 
 
 def test_price_tables_that_are_not_there(tmp_path, pool):
-    with pytest.raises(
-        UserError, match=r"there is no price table .*missing.csv; make one with the columns model, input"
-    ):
+    said = r"there is no price table .*missing.csv; make one with the columns model, input"
+    with pytest.raises(UserError, match=said):
         read_prices(tmp_path / "missing.csv")
     (tmp_path / "prices.csv").write_text("model,input\nsmall,1\n")
     with pytest.raises(UserError, match="has no column 'cached_input'; it needs model, input"):
@@ -392,10 +330,8 @@ def test_no_price_is_no_reason_to_fail(tmp_path, lab, pool, syntheses, caplog):
     spent = tables.shown(tables.spent(table)).set_index("method")["cost per 1,000"]
     assert spent["A2R@4"] == "" and spent["Cons@4"]
     assert price(pool, prices.drop("small")).isna().all()
-    sized = replace(
-        lab,
-        models=tuple(replace(m, name=n, parameters=1.0) for m, n in zip(lab.models, ("small", "large"), strict=True)),
-    )
+    a, b = lab.models
+    sized = replace(lab, models=(replace(a, name="small", parameters=1.0), replace(b, name="large", parameters=1.0)))
     points = cost.points(table, sized)
     assert set(points.family) == {"Pass@1", "Cons"} and points.front.any()
     assert len(cost.points(table.assign(cost=float("nan")), sized)) == 0
@@ -426,9 +362,8 @@ def test_accuracy_by_right_references_is_beside_the_vote_on_the_same_sets():
     assert tables.by_right_references(table).empty, "small's paths were read by another model"
     symmetric = table.assign(synthesizer=table.synthesizer.replace("large", "small"))
     by_right = tables.by_right_references(pd.concat([symmetric, table[table.method == "A2R@4"].assign(correct=0.5)]))
-    assert by_right[["model", "right references", "sets", "n"]].to_numpy().tolist() == [
-        ["small", k, n, n] for k, n in ((0, 1), (1, 2), (4, 1))
-    ]
+    rows = [["small", k, n, n] for k, n in ((0, 1), (1, 2), (4, 1))]
+    assert by_right[["model", "right references", "sets", "n"]].to_numpy().tolist() == rows
     for column, values in {"A2R@4": [1, 0.5, 1], "Cons@4": [0, 0.125, 1], "A2R − Cons": [1, 0.375, 0]}.items():
         assert [cell.estimate for cell in by_right[column]] == pytest.approx(values)
     figures.style()

@@ -22,9 +22,9 @@ from a2r.profiles import Model
 from a2r.store import SCHEMA, Store, reader
 
 
-def road(lab, problems) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both stages: 8 paths of a for each of 3 problems, then one synthesis of b for each of their 2 sets."""
-    pool = explore(lab, "a", problems, 8)
+def road(lab, problems, n: int = 8) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both stages: n paths of a for each of 3 problems, then one synthesis of b for each of their sets."""
+    pool = explore(lab, "a", problems, n)
     return pool, synthesize(lab, "b", problems, pool)
 
 
@@ -34,12 +34,8 @@ def test_the_pool_is_complete_and_in_order(lab, problems, use):
     assert list(pool.columns) == SCHEMA.names
     assert list(zip(pool.problem_id, pool["index"], strict=True)) == list(product(problems.problem_id, range(8)))
     assert not pool.isna().any(axis=None) and pool.id.is_unique
-    assert (
-        set(pool.role) == {"explorer"}
-        and set(pool.model) == {"a"}
-        and set(pool.engine) == {"fake"}
-        and set(pool["set"]) == {-1}
-    )
+    for column, value in {"role": "explorer", "model": "a", "engine": "fake", "set": -1}.items():
+        assert set(pool[column]) == {value}
     assert len(engine.requests) == 3, "all paths of a problem are one request"
     assert engine.opened == engine.closed == 1
 
@@ -68,14 +64,10 @@ def test_thinking_that_the_prompt_opened_is_thinking_where_it_is_cut_off(lab, pr
     use(CutOff())
     pool = grade(explore(opened, "a", problems, 4), problems)
     assert pool.answer.isna().tolist() == [False, True] * 6 and pool.text.str.startswith("<think>\n").all()
-    assert not [text for text in map(answer_component, pool.text) if "sample" in text], (
-        "no thinking is shown to a synthesizer"
-    )
+    assert not [text for text in map(answer_component, pool.text) if "sample" in text], "no thinking is shown"
     use(CutOff())
     shown = explore(lab.with_(seed=1), "a", problems, 4)
-    assert [text for text in map(answer_component, shown.text) if "sample" in text], (
-        "without being told, it cannot be known"
-    )
+    assert [text for text in map(answer_component, shown.text) if "sample" in text], "it cannot be known untold"
 
 
 def test_another_temperature_of_the_syntheses_leaves_the_paths(lab, problems, use):
@@ -242,10 +234,8 @@ def test_twenty_kills_change_nothing_in_the_tables(lab, problems, use, tmp_path)
 
     def table(lab) -> pd.DataFrame:
         use()
-        pool = explore(lab, "a", problems, 80)
-        return outcomes(
-            problems, pool, read_prices(lab.prices), synthesize(lab, "b", problems, pool), lab.n_paths, lab.n_sets
-        )
+        pool, syntheses = (grade(frame, problems) for frame in road(lab, problems, 80))
+        return outcomes(problems, pool, read_prices(lab.prices), syntheses, lab.n_paths, lab.n_sets)
 
     disturbed, whole = (table(replace(lab.with_(n_sets=20), store=lab.store + other)) for other in ("", "-other"))
     pd.testing.assert_frame_equal(disturbed, whole)
@@ -300,11 +290,8 @@ def test_a_prompt_that_is_too_long_fails_alone_and_is_counted(lab, problems, use
     assert rates(pool)["failed"] == rates(syntheses)["failed"] == pytest.approx(1 / 3)
     table = outcomes(problems, pool, read_prices(lab.prices), syntheses, 4, 2)
     here = table[table.problem_id == "sum-2"]
-    assert (
-        set(here.method) == {"Pass@1", "Cons@4", "Pass@4", "A2R@4"}
-        and not here.correct.any()
-        and set(here.state) == {"none"}
-    )
+    assert set(here.method) == {"Pass@1", "Cons@4", "Pass@4", "A2R@4"}
+    assert not here.correct.any() and set(here.state) == {"none"}
     assert (here.cost > 0).all(), "its prompt was paid for"
     synthesizer_saw = syntheses[syntheses.problem_id == "sum-2"]
     assert synthesizer_saw.text.tolist() == ["", ""]
@@ -431,11 +418,8 @@ def test_every_sample_has_a_seed_of_its_own(lab, problems, use):
 
 
 def references(engine: FakeEngine) -> list[str]:
-    return [
-        request.messages[0]["content"]
-        for request in engine.requests
-        if "Reference 1:" in request.messages[0]["content"]
-    ]
+    asked = [request.messages[0]["content"] for request in engine.requests]
+    return [content for content in asked if "Reference 1:" in content]
 
 
 def test_the_order_of_the_references_follows_the_seed(lab, problems, use):
@@ -468,9 +452,8 @@ def test_sets_with_the_same_references_share_a_sample(lab, problems, use):
     pool = explore(lab, "a", problems, 8).assign(text="<think>\n</think>\nthe same \\boxed{1}")
     lab = lab.with_(n_syntheses=2)
     syntheses = synthesize(lab, "b", problems, pool)
-    assert list(zip(syntheses.problem_id, syntheses["set"], syntheses["index"], strict=True)) == list(
-        product(problems.problem_id, range(2), range(2))
-    )
+    places = list(zip(syntheses.problem_id, syntheses["set"], syntheses["index"], strict=True))
+    assert places == list(product(problems.problem_id, range(2), range(2)))
     (named,) = synthesize_all(lab, "b", problems, [Context(pool.assign(model="z"), "copied")])
     assert set(named.condition) == {"copied"} and set(named.explorer) == {"z"}
     assert named.id.tolist() == syntheses.id.tolist()
