@@ -25,17 +25,20 @@ def lines(path: Path, *rows) -> Path:
     return path
 
 
+PATHS = [(problem, i) for problem in (1, 2) for i in range(4)]
+TEXTS = {(problem, i): thought(problem + 1 + (i == 2)) for problem, i in PATHS}
+
+
 def matharena_rows(folder: Path) -> list[Path]:
     """As its outputs are published: a row an answer, as parquet."""
     rows = [
         {
             **{"problem_idx": str(p), "problem": SUM.format(p), "model_name": "big/model", "model_config": "big/model"},
             **{"idx_answer": i, "all_messages": [{"role": "user", "content": "?"}], "user_message": "?"},
-            **{"answer": thought(p + 1 + (i == 2)), "input_tokens": 50, "output_tokens": 100 + i, "cost": 0.1},
+            **{"answer": TEXTS[p, i], "input_tokens": 50, "output_tokens": 100 + i, "cost": 0.1},
             **{"gold_answer": str(p + 1), "parsed_answer": "?", "correct": i != 2},
         }
-        for p in (1, 2)
-        for i in range(4)
+        for p, i in PATHS
     ]
     pd.DataFrame(rows).to_parquet(folder / "outputs.parquet")
     return [folder / "outputs.parquet"]
@@ -43,59 +46,39 @@ def matharena_rows(folder: Path) -> list[Path]:
 
 def matharena_runs(folder: Path) -> list[Path]:
     """As its runner leaves them: a file a problem, all answers in it."""
-    files = []
-    for p in (1, 2):
-        run = {
-            **{
-                "idx": p,
-                "problem": SUM.format(p),
-                "gold_answer": str(p + 1),
-                "answers": ["?"] * 4,
-                "correct": [True] * 4,
-            },
-            "messages": [
-                [{"role": "user", "content": "?"}, {"role": "assistant", "content": thought(p + 1 + (i == 2))}]
-                for i in range(4)
-            ],
-            "detailed_costs": [{"cost": 0.1, "input_tokens": 50, "output_tokens": 100 + i} for i in range(4)],
-        }
-        files.append(folder / f"{p}.json")
-        files[-1].write_text(json.dumps(run))
+    files = [folder / f"{p}.json" for p in (1, 2)]
+    costs = [{"cost": 0.1, "input_tokens": 50, "output_tokens": 100 + i} for i in range(4)]
+    for p, file in enumerate(files, 1):
+        asked, said = (
+            {"role": "user", "content": "?"},
+            [{"role": "assistant", "content": TEXTS[p, i]} for i in range(4)],
+        )
+        run = {"idx": p, "problem": SUM.format(p), "gold_answer": str(p + 1), "answers": ["?"] * 4}
+        run |= {"correct": [True] * 4, "messages": [[asked, answer] for answer in said], "detailed_costs": costs}
+        file.write_text(json.dumps(run))
     return files
 
 
 def nemo_skills(folder: Path) -> list[Path]:
     """A file a random seed, a line a problem."""
-    return [
-        lines(
-            folder / f"output-rs{i}.jsonl",
-            *(
-                {
-                    **{
-                        "problem": SUM.format(p),
-                        "expected_answer": str(p + 1),
-                        "generation": thought(p + 1 + (i == 2)),
-                    },
-                    **{"num_generated_tokens": 100 + i, "predicted_answer": "?", "generation_time": 1.5},
-                }
-                for p in (1, 2)
-            ),
-        )
-        for i in range(4)
-    ]
+    rows = {
+        (p, i): {
+            **{"problem": SUM.format(p), "expected_answer": str(p + 1), "generation": TEXTS[p, i]},
+            **{"num_generated_tokens": 100 + i, "predicted_answer": "?", "generation_time": 1.5},
+        }
+        for p, i in PATHS
+    }
+    return [lines(folder / f"output-rs{i}.jsonl", rows[1, i], rows[2, i]) for i in range(4)]
 
 
 def lighteval(folder: Path) -> list[Path]:
     """Its details: a row a problem with the doc and all that the model answered."""
+    tokens = {"input_tokens": list(range(50)), "output_tokens": [list(range(100 + i)) for i in range(4)]}
     rows = [
         {
             "doc": {"query": SUM.format(p), "choices": [str(p + 1)], "gold_index": [0], "id": str(p), "task_name": "t"},
             "metric": {"pass@1": 0.75},
-            "model_response": {
-                "text": [thought(p + 1 + (i == 2)) for i in range(4)],
-                "input_tokens": list(range(50)),
-                "output_tokens": [list(range(100 + i)) for i in range(4)],
-            },
+            "model_response": {"text": [TEXTS[p, i] for i in range(4)], **tokens},
         }
         for p in (1, 2)
     ]
@@ -104,25 +87,16 @@ def lighteval(folder: Path) -> list[Path]:
 
 
 def inspect_log() -> dict:
+    def choice(answer: int) -> dict:
+        said = [{"type": "reasoning", "reasoning": "add"}, {"type": "text", "text": f"\\boxed{{{answer}}}"}]
+        return {"message": {"role": "assistant", "content": said}, "stop_reason": "stop"}
+
     samples = [
         {
             **{"id": p, "epoch": i + 1, "input": SUM.format(p), "target": str(p + 1), "scores": {}},
             "output": {
-                "model": "big/model",
-                "choices": [
-                    {
-                        "message": {
-                            "role": "assistant",
-                            "content": [
-                                {"type": "reasoning", "reasoning": "add"},
-                                {"type": "text", "text": f"\\boxed{{{p + 1 + (i == 2)}}}"},
-                            ],
-                        },
-                        "stop_reason": "stop",
-                    }
-                ],
+                **{"model": "big/model", "choices": [choice(p + 1 + (i == 2))], "time": 1.5},
                 "usage": {"input_tokens": 50, "output_tokens": 100 + i, "total_tokens": 150 + i},
-                "time": 1.5,
             },
         }
         for i in range(4)
@@ -149,11 +123,10 @@ def inspect_eval(folder: Path) -> list[Path]:
 def jsonl(folder: Path) -> list[Path]:
     rows = (
         {
-            **{"question": SUM.format(p), "answer": p + 1, "text": thought(p + 1 + (i == 2)), "model": "big/model"},
+            **{"question": SUM.format(p), "answer": p + 1, "text": TEXTS[p, i], "model": "big/model"},
             **{"prompt_tokens": 50, "completion_tokens": 100 + i, "seconds": 1.5, "finish_reason": "stop"},
         }
-        for p in (1, 2)
-        for i in range(4)
+        for p, i in PATHS
     )
     return [lines(folder / "mine.jsonl", *rows)]
 
@@ -211,40 +184,27 @@ def test_bringing_again_adds_nothing_and_the_store_stays_sound(base, tmp_path, u
 
 def test_bad_rows_are_named_and_nothing_else_is_lost(base, tmp_path, capsys):
     good = {"question": "What is 1 + 1?", "answer": "2", "text": thought(2), "model": "m"}
-    file = lines(
-        tmp_path / "some.jsonl",
-        good,
-        "{broken",
-        {**good, "text": None},
-        {k: v for k, v in good.items() if k != "answer"},
-        {**good, "answer": "3"},
-        {**good, "answer": ["2"]},
-        "[1, 2]",
-        {k: v for k, v in good.items() if k != "model"},
-        {**good, "question": " "},
-        good,
-    )
+    unanswered, nobody = ({k: v for k, v in good.items() if k != lack} for lack in ("answer", "model"))
+    bad = {
+        "{broken": "it is no JSON",
+        json.dumps({**good, "text": None}): "its text is 'None' and no text",
+        json.dumps(unanswered): "it has no 'answer'",
+        json.dumps({**good, "answer": "3"}): "has the answer '2' in an earlier row, and here '3'",
+        json.dumps({**good, "answer": ["2"]}): "stands where a number or a text should",
+        "[1, 2]": "it is no JSON object",
+        json.dumps(nobody): "no model is named; give one with --model",
+        json.dumps({**good, "question": " "}): "its question is empty",
+    }
+    file = lines(tmp_path / "some.jsonl", good, *bad, good)
     assert main(["import", "paths", str(file), "--format", "jsonl", "--profile", base, "--as", "theirs"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("2 paths of m; 1 problems; profile ")
-    assert [line.split(":")[1].strip() for line in err.splitlines()] == [f"some.jsonl line {n}" for n in range(2, 10)]
-    for reason in (
-        "it is no JSON",
-        "its text is 'None' and no text",
-        "it has no 'answer'",
-        "has the answer '2' in an earlier row, and here '3'",
-        "stands where a number or a text should",
-        "it is no JSON object",
-        "no model is named; give one with --model",
-        "its question is empty",
-    ):
-        assert reason in err
+    for number, (line, reason) in enumerate(zip(err.splitlines(), bad.values(), strict=True), 2):
+        assert line.split(":")[1].strip() == f"some.jsonl line {number}" and reason in line
 
 
 def test_models_with_different_problems_share_those_that_all_have(base, tmp_path):
-    rows = [
-        {"question": SUM.format(p), "answer": p + 1, "text": thought(p + 1), "model": m} for m in "xa" for p in (1, 2)
-    ]
+    rows = [{"question": SUM.format(p), "answer": p + 1, "text": TEXTS[p, 0], "model": m} for m in "xa" for p in (1, 2)]
     made = imports.bring([lines(tmp_path / "f.jsonl", *rows[:3])], "jsonl", base, "theirs")
     assert made.problems == 1 and made.paths == {"a (imported)": 1, "x": 2}, "the profile has an 'a' of its own"
     assert "a (imported) has no path for 1 of 2 problems" in made.bad[0]
@@ -254,10 +214,8 @@ def test_models_with_different_problems_share_those_that_all_have(base, tmp_path
 
 def test_two_questions_of_one_id_are_two_problems(base, tmp_path, use):
     use(FakeEngine())
-    rows = [
-        {"question": SUM.format(p), "answer": p + 1, "text": thought(p + 1), "model": "x", "problem_id": 7}
-        for p in (1, 2)
-    ]
+    about = {"model": "x", "problem_id": 7}
+    rows = [{"question": SUM.format(p), "answer": p + 1, "text": TEXTS[p, 0], **about} for p in (1, 2)]
     made = imports.bring([lines(tmp_path / "f.jsonl", *rows)], "jsonl", base, "theirs")
     lab = load_profile(str(made.profile))
     problems = load_problems(lab)
@@ -273,10 +231,7 @@ def test_two_questions_of_one_id_are_two_problems(base, tmp_path, use):
         ({"name": "a/b"}, "'a/b' is no name for a profile"),
         ({"files": [Path("nothing.jsonl")]}, "nothing.jsonl cannot be read"),
         ({"files": [Path("README.md")]}, "README.md is no .jsonl, .parquet, .json or .eval file"),
-        (
-            {"format": "nemo-skills"},
-            r"holds no path in the format nemo-skills \(mine.jsonl line 1: it has no 'problem'\)",
-        ),
+        ({"format": "nemo-skills"}, r"no path in the format nemo-skills \(mine.jsonl line 1: it has no 'problem'\)"),
         ({"profile": "nowhere"}, "there is no profile 'nowhere'"),
     ],
 )

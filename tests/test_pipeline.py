@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes import FakeEngine, outcomes, small_profile, write_profile
+from fakes import FakeEngine, outcomes, small_profile
 
-from a2r import UserError, explore, grade, load_problems, load_profile, read_prices, synthesize
+from a2r import UserError, explore, grade, load_problems, read_prices, synthesize
 from a2r import outcomes as grader
 from a2r.answers import answer_component
 from a2r.engines import Sampling
@@ -461,16 +461,10 @@ def test_sets_with_the_same_references_share_a_sample(lab, problems, use):
 
 
 def test_one_question_in_two_benchmarks_is_sampled_once_and_told_twice(tmp_path, use):
-    path = write_profile(tmp_path)
+    one = small_profile(tmp_path)
     (tmp_path / "more.csv").write_text("problem_id,question,answer\nelsewhere,What is 1 + 7?,8\n")
-    one = load_profile(str(path))
-    both = small_profile(
-        tmp_path,
-        benchmarks=[
-            {"name": "sums", "path": str(tmp_path / "sums.jsonl")},
-            {"name": "more", "path": str(tmp_path / "more.csv")},
-        ],
-    )
+    both = [{"name": "sums", "path": "sums.jsonl"}, {"name": "more", "path": "more.csv"}]
+    both = small_profile(tmp_path, benchmarks=both)
     engine = use()
     pool = explore(both, "a", load_problems(both), 4)
     assert len(engine.asked) == 12 and len(pool) == 16
