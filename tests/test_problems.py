@@ -37,11 +37,8 @@ def refused(benchmark: Benchmark) -> str:
     with pytest.raises(UserError) as error:
         read(benchmark)
     sentence = str(error.value)
-    assert (
-        sentence.startswith(f"benchmark 'set' ({benchmark.path}) ")
-        and "\n" not in sentence
-        and not sentence.endswith("..")
-    )
+    assert sentence.startswith(f"benchmark 'set' ({benchmark.path}) ")
+    assert "\n" not in sentence and not sentence.endswith("..")
     return sentence.split(") ", 1)[1]
 
 
@@ -77,15 +74,8 @@ def test_leading_zeros_survive(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (33.0, "33"),
-        (33, "33"),
-        (0.5, "0.5"),
-        ("033", "033"),
-        (None, ""),
-        (float("nan"), ""),
-        (pd.NA, ""),
-        (-7.0, "-7"),
-        (True, "True"),
+        *[(33.0, "33"), (33, "33"), (0.5, "0.5"), ("033", "033"), (-7.0, "-7"), (True, "True")],
+        *[(None, ""), (float("nan"), ""), (pd.NA, "")],
     ],
 )
 def test_cells_as_text(value, text):
@@ -103,10 +93,8 @@ def test_a_column_of_numbers_is_read_as_integers(tmp_path, dtype):
 def test_a_missing_column_is_named_with_those_there_are(tmp_path, column):
     rows = [{k: v for k, v in row.items() if k != column} for row in ROWS]
     there = ", ".join(rows[0])
-    assert (
-        refused(write(tmp_path, rows, ".jsonl"))
-        == f"has no column '{column}'; its columns are {there}: map them under 'columns'."
-    )
+    sentence = f"has no column '{column}'; its columns are {there}: map them under 'columns'."
+    assert refused(write(tmp_path, rows, ".jsonl")) == sentence
 
 
 @pytest.mark.parametrize(("suffix", "content"), [(".jsonl", ""), (".csv", ""), (".csv", "question,answer\n")])
@@ -123,24 +111,18 @@ def test_an_empty_parquet_file(tmp_path):
 
 
 def test_what_is_wrong_with_a_row_is_said_with_its_id(tmp_path):
-    assert refused(write(tmp_path, [*ROWS, {**ROWS[0], "question": "other"}], ".csv")) == (
-        "has the problem id '001' more than once; make the ids unique."
-    )
+    sentence = "has the problem id '001' more than once; make the ids unique."
+    assert refused(write(tmp_path, [*ROWS, {**ROWS[0], "question": "other"}], ".csv")) == sentence
     for column in ("question", "answer"):
+        sentence = f"has no {column} for problem '002'; fill it in or drop the row."
         for nothing in ("", " \n", None):
             rows = [ROWS[0], {**ROWS[1], column: nothing}]
-            assert (
-                refused(write(tmp_path, rows, ".jsonl"))
-                == f"has no {column} for problem '002'; fill it in or drop the row."
-            )
+            assert refused(write(tmp_path, rows, ".jsonl")) == sentence
 
 
 def test_integers_where_they_are_promised(tmp_path):
-    sentence = refused(write(tmp_path, ROWS, ".jsonl", integer_answers=True))
-    assert (
-        sentence
-        == "has the answer 'NA' for problem '002', which is no integer; correct it, or set integer_answers to false."
-    )
+    said = "the answer 'NA' for problem '002', which is no integer; correct it, or set integer_answers to false."
+    assert refused(write(tmp_path, ROWS, ".jsonl", integer_answers=True)) == f"has {said}"
     fine = [{"question": "?", "answer": a} for a in ("033", "-4", "1,000", "12.0", "$7$")]
     assert len(read(write(tmp_path, fine, ".jsonl", integer_answers=True))) == 5
 
@@ -152,28 +134,21 @@ def test_the_promised_number_of_rows(tmp_path):
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_files_that_are_something_else(tmp_path, suffix):
     path = tmp_path / f"p{suffix}"
-    path.write_bytes(
-        b'{"question": "cut off'
-        if suffix == ".jsonl"
-        else b'a,b\n1,2,3\n"\xff'
-        if suffix == ".csv"
-        else b"PAR1 no more"
-    )
+    odd = {".jsonl": b'{"question": "cut off', ".csv": b'a,b\n1,2,3\n"\xff', ".parquet": b"PAR1 no more"}
+    path.write_bytes(odd[suffix])
     assert re.fullmatch(rf"cannot be read \(.+\); give a whole {suffix} file\.", refused(Benchmark("set", str(path))))
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "missing.csv", "missing.parquet"])
 def test_files_that_are_not_there(tmp_path, name):
-    assert f"is not there: looked for {tmp_path / name}; a relative path" in refused(
-        Benchmark("set", str(tmp_path / name))
-    )
+    path = tmp_path / name
+    assert f"is not there: looked for {path}; a relative path" in refused(Benchmark("set", str(path)))
 
 
 def test_files_of_another_kind(tmp_path):
     (tmp_path / "there.txt").write_text("text")
-    assert refused(Benchmark("set", str(tmp_path / "there.txt"))) == (
-        "is no .parquet, .jsonl or .csv file; give the path of one."
-    )
+    said = refused(Benchmark("set", str(tmp_path / "there.txt")))
+    assert said == "is no .parquet, .jsonl or .csv file; give the path of one."
 
 
 def test_a_column_that_the_file_lacks_is_named_with_those_that_it_has(tmp_path):
@@ -250,12 +225,10 @@ def test_another_copy_of_a_benchmark_is_told_by_its_content(tmp_path):
     wrong = [*rows[:2], {**rows[2], "answer": "384"}]
     sha256 = content(read(write(tmp_path, rows, ".jsonl")))
     (tmp_path / "b").mkdir()
-    assert len(read(replace(write(tmp_path / "b", same, ".csv"), sha256=sha256))) == 3, (
-        "form, ids, order and zeros do not matter"
-    )
-    assert "has other questions or answers than the profile names" in refused(
-        replace(write(tmp_path / "b", wrong, ".parquet"), sha256=sha256)
-    )
+    copy = replace(write(tmp_path / "b", same, ".csv"), sha256=sha256)
+    assert len(read(copy)) == 3, "form, ids, order and zeros do not matter"
+    said = refused(replace(write(tmp_path / "b", wrong, ".parquet"), sha256=sha256))
+    assert "has other questions or answers than the profile names" in said
 
 
 @pytest.mark.parametrize("answer", ["nan", "inf", "-Infinity", "None", " NULL "])
@@ -285,9 +258,8 @@ def test_ids_are_unique_across_benchmarks(tmp_path):
     write(tmp_path, [{"problem_id": "sum-1", "question": "another?", "answer": "1"}], ".csv")
     both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]
     lab = small_profile(tmp_path, benchmarks=both)
-    with pytest.raises(
-        UserError, match="benchmark 'set' has the problem id 'sum-1' of another benchmark; rename its ids"
-    ):
+    said = "benchmark 'set' has the problem id 'sum-1' of another benchmark; rename its ids"
+    with pytest.raises(UserError, match=said):
         load_problems(lab)
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -26,8 +25,9 @@ COMMIT = re.compile(rb'"commit": ?"([^"]*)"')
 class Study:
     """One run of one study: what it makes goes to figures/<profile>/ when it is finished, and not if a cell fails.
 
-    A run whose knobs differ from the profile's has a folder of its own there, named after them. A file that would come
-    out as it is, but for the commit it was made at and seconds that a clock measured, is left alone.
+    `parameters` are the study's knobs as given, None where the profile decides. A run whose knobs differ from the
+    profile's has a folder of its own there, named after them. A file that would come out as it is, but for the commit
+    it was made at and seconds that a clock measured, is left alone.
     """
 
     def __init__(self, lab: Profile, name: str, parameters: dict):
@@ -159,12 +159,7 @@ def small_png(png: Path | io.BytesIO) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def begin(lab: Profile, name: str, parameters: dict) -> Study:
-    """Start a study: set the house style and note the provenance of what it will save.
-
-    `parameters` are the study's knobs as given, None where the profile decides.
-    """
-    return Study(lab, name, parameters)
+begin = Study  # as notebooks call it
 
 
 def read_outcomes(lab: Profile) -> dict[str, pd.DataFrame]:
@@ -176,21 +171,14 @@ def read_outcomes(lab: Profile) -> dict[str, pd.DataFrame]:
 
 
 def provenance(lab: Profile, study: str, parameters: dict) -> dict:
-    """Commit ("+changes" where code, data or notebooks differ from it), parameters, model revisions, package
-    versions."""
-    return {
-        "study": study,
-        "profile": lab.name,
-        "parameters": parameters,
-        "models": {m.name: m.identity for m in lab.models},
-        "commit": commit(),
-        "python": platform.python_version(),
-        "packages": {name: number for name, number in trace.versions().items() if name != "python"},
-    }
+    """Commit, parameters, model revisions, package versions."""
+    about = {"study": study, "profile": lab.name, "parameters": parameters, "commit": commit()}
+    models, packages = {model.name: model.identity for model in lab.models}, dict(trace.versions())
+    return {**about, "models": models, "python": packages.pop("python"), "packages": packages}
 
 
 def commit() -> str:
-    """The checkout's commit, or "unknown" outside git."""
+    """The checkout's commit ("+changes" where code, data or notebooks differ from it), or "unknown" outside git."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
