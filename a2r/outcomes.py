@@ -236,8 +236,6 @@ def difficulty(problems: pd.DataFrame, pools: dict[str, pd.DataFrame]) -> pd.Ser
 
 def rates(samples: pd.DataFrame) -> dict[str, float]:
     """Shares of graded samples that were cut off, failed, or gave no answer."""
-    return {
-        "truncated": float((samples.finish_reason == "length").mean()),
-        "failed": float((samples.error != "").mean()),
-        "no_answer": float(samples.answer.isna().mean()),
-    }
+    shares = {"truncated": samples.finish_reason == "length", "failed": samples.error != ""}
+    shares["no_answer"] = samples.answer.isna()
+    return {name: float(share.mean()) for name, share in shares.items()}

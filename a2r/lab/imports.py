@@ -9,8 +9,8 @@ import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -29,25 +29,22 @@ COLUMNS = ["question", "answer", "text", "model", "problem_id"]  # of a path: `a
 MEASURED = ["prompt_tokens", "completion_tokens", "seconds", "finish_reason"]
 
 
-@dataclass
-class Brought:
-    """What `bring` did: the profile that it wrote, paths by model, and the rows that were left out, each with the
-    reason."""
+class Brought(NamedTuple):
+    """What `bring` did."""
 
     profile: Path
-    paths: dict[str, int]
+    paths: dict[str, int]  # by model
     problems: int
-    bad: list[str]
+    bad: list[str]  # the rows that were left out, each with the reason
 
 
 def matharena(row: dict) -> Iterator[dict]:
     """MathArena: a row of its published outputs (one answer), or a file of its runs (all answers to one problem)."""
     about = {"question": row["problem"], "answer": row["gold_answer"]}
+    about |= {"model": row.get("model_name"), "problem_id": row.get("problem_idx", row.get("idx"))}
     if "model_name" in row:
-        about |= {"model": row["model_name"], "problem_id": row["problem_idx"]}
         written = [(row["answer"], row)]
     else:
-        about |= {"problem_id": row.get("idx")}
         costs = row.get("detailed_costs") or [{}] * len(row["messages"])
         written = [(said[-1]["content"], cost) for said, cost in zip(row["messages"], costs, strict=True)]
     for text, cost in written:
@@ -96,14 +93,12 @@ def inspect(row: dict) -> Iterator[dict]:
 
 def jsonl(row: dict) -> Iterator[dict]:
     """Our own: question, answer (the right one), text; where there are: model, problem_id, tokens, seconds, reason."""
-    yield {name: row[name] for name in ("question", "answer", "text")} | {
-        name: row.get(name) for name in ("model", "problem_id", *MEASURED)
-    }
+    own = {name: row[name] for name in ("question", "answer", "text")}
+    yield own | {name: row.get(name) for name in ("model", "problem_id", *MEASURED)}
 
 
-FORMATS: dict[str, Callable[[dict], Iterator[dict]]] = {
-    **{"matharena": matharena, "nemo-skills": nemo_skills, "lighteval": lighteval, "inspect": inspect, "jsonl": jsonl}
-}
+READERS = (matharena, nemo_skills, lighteval, inspect, jsonl)
+FORMATS: dict[str, Callable[[dict], Iterator[dict]]] = {read.__name__.replace("_", "-"): read for read in READERS}
 
 
 def said(message: dict) -> str:
@@ -184,9 +179,8 @@ def read(files: list[Path], format: str, model: str | None = None) -> tuple[list
                     key = " ".join(path["question"].split())
                     known, gold = ids.setdefault(key, (path["problem_id"] or f"problem-{len(ids)}", path["answer"]))
                     if canonical(gold) != canonical(path["answer"]):
-                        raise ValueError(
-                            f"its problem has the answer '{gold}' in an earlier row, and here '{path['answer']}'"
-                        )
+                        here = f"in an earlier row, and here '{path['answer']}'"
+                        raise ValueError(f"its problem has the answer '{gold}' {here}")
                     path |= {"problem_id": known, "answer": gold}
                 paths += whole  # a row is taken whole or not at all
             except json.JSONDecodeError as error:
@@ -220,17 +214,14 @@ def bring(files: list[Path], format: str, profile: str, name: str, model: str | 
         bad.append(f"(two questions have the id '{twice.problem_id.iloc[0]}', so that all problems were numbered anew)")
     counts = table.groupby(["model", "problem_id"]).size().unstack(fill_value=0)
     shared = counts.loc[:, (counts > 0).all()]
-    for own, row in counts.iterrows():
-        if lack := int((row == 0).sum()):
-            bad.append(f"({own} has no path for {lack} of {counts.shape[1]} problems, which are not in the benchmark)")
+    for own, lack in (counts == 0).sum(axis=1)[lambda lacks: lacks > 0].items():
+        bad.append(f"({own} has no path for {lack} of {counts.shape[1]} problems, which are not in the benchmark)")
     if shared.empty:
         raise UserError(f"no problem has paths of all of {', '.join(counts.index)}; import them one by one.")
     problems = table.drop_duplicates("problem_id")[["problem_id", "question", "answer"]]
     lab = _profile(problems[problems.problem_id.isin(shared.columns)], shared, profile, base, name)
-    made = {
-        **{"error": "", "engine": "imported", "engine_version": format, "sampling": json.dumps({"imported": format})},
-        **{"cached_tokens": None, "seed": -1, "time": time.time()},
-    }
+    made = {"error": "", "engine": "imported", "engine_version": format, "sampling": json.dumps({"imported": format})}
+    made |= {"cached_tokens": None, "seed": -1, "time": time.time()}
     told = table[["text", *MEASURED]].astype(object).where(table[["text", *MEASURED]].notna(), None)
     told["finish_reason"] = told.finish_reason.replace({None: "unknown", "max_tokens": "length"})
     with Store(lab.store_path) as store:

@@ -190,14 +190,9 @@ def expected_problems(lab: Profile) -> pd.DataFrame:
     except UserError:
         if not all(b.rows for b in lab.benchmarks):
             raise
-    sizes = {b.name: min(b.rows, lab.n_problems or b.rows) for b in lab.benchmarks}
-    return pd.DataFrame(
-        [
-            {"benchmark": name, "problem_id": f"{name}-{i}?", "question": f"{name} {i}?", "answer": "?"}
-            for name, n in sizes.items()
-            for i in range(n)
-        ]
-    )
+    places = [(b.name, i) for b in lab.benchmarks for i in range(min(b.rows, lab.n_problems or b.rows))]
+    rows = ({"benchmark": name, "problem_id": f"{name}-{i}?", "question": f"{name} {i}?"} for name, i in places)
+    return pd.DataFrame(rows).assign(answer="?")
 
 
 def described(lab: Profile, knobs: dict | None = None) -> str:
