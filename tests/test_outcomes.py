@@ -11,7 +11,7 @@ from fakes import outcomes
 from a2r import UserError, collect, difficulty, grade, read_prices
 from a2r.outcomes import STATES, matched_votes, rates
 from a2r.prices import flops, price, say_unpriced
-from a2r.results import figures, stats, tables
+from a2r.results import figures, tables
 from a2r.results.stats import Interval
 from a2r.studies import cost, symmetric
 
@@ -227,10 +227,7 @@ def test_summary_says_undefined_in_words(tmp_path):
     table = long(one=[0.5, 0.4] * 10, cons=[0.5, 0.4] * 10, upper=[1.0, 0.9] * 10, a2r=[0.6, 0.5] * 10)
     summary = tables.summary(table)
     assert summary["relative gain"].tolist() == ["undefined"] and isinstance(summary["gap closed"][0], Interval)
-    numerator, denominator = pd.Series([0.1, 0.2]), pd.Series([-0.1, 0.1])
-    assert tables.ratio(numerator, denominator) == "undefined"
-    _, why = stats.ratio_interval(numerator, denominator)
-    assert "the denominator is 0 with interval" in why and "over 2 problems, which contains 0" in why
+    assert tables.ratio(pd.Series([0.1, 0.2]), pd.Series([-0.1, 0.1])) == "undefined"
     both = pd.concat([summary, summary.assign(**{"relative gain": [Interval(1.5, 1.2, 1.8, 20)]})], ignore_index=True)
     tables.save(both, tmp_path, "t")
     csv = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)

@@ -71,7 +71,7 @@ def test_no_interval_has_width_0():
     assert difference([0.1, 0.2], [0, 0]).low < -0.3, "two values do not tell how far values go"
     assert difference(np.ones(400), np.ones(400)).high < 0.02
     assert np.isnan(bootstrap(np.ones(30)).low) and np.isnan(bootstrap([0.5]).high), "no bounds, so no interval"
-    assert np.isnan(ratio_interval(np.full(9, 3.0), np.full(9, 2.0))[0].low)
+    assert np.isnan(ratio_interval(np.full(9, 3.0), np.full(9, 2.0)).low)
 
 
 def test_bounds_are_kept_and_asked_for():
@@ -86,21 +86,18 @@ def test_paired_columns():
     cons, a2r = pass1 + 0.2 + 0.05 * rng.random(100), pass1 + 0.35 + 0.05 * rng.random(100)
     together = bootstrap([a2r, cons, pass1], lambda a, c, p: (a - p) / (c - p))
     assert together.estimate == pytest.approx((a2r - pass1).mean() / (cons - pass1).mean())
-    ratio, reason = ratio_interval(a2r - pass1, cons - pass1)
-    assert reason == "" and ratio == pytest.approx(together, abs=0.01)
+    assert ratio_interval(a2r - pass1, cons - pass1) == pytest.approx(together, abs=0.01)
     paired = difference(a2r, cons)
     assert paired == interval(a2r - cons, DIFFERENCE)
     assert paired.high - paired.low < 0.2 * (interval(a2r).high - interval(a2r).low)  # paired: the problems cancel
 
 
-def test_undefined_ratio_in_words():
-    rng = np.random.default_rng(0)
-    ratio, reason = ratio_interval(np.full(40, 0.1), rng.normal(0, 0.3, 40))
-    assert np.isnan(ratio[:3]).all() and ratio.n == 40
-    assert reason.startswith("undefined") and "contains 0" in reason and "40 problems" in reason
-    assert ratio_interval(np.ones(5), np.zeros(5))[1].startswith("undefined")
-    assert ratio_interval([0.1], [0.1])[1].startswith("undefined")  # one problem: no interval
-    assert ratio_interval(np.ones(40), np.full(40, -2.0))[0].estimate == -0.5
+def test_a_ratio_to_what_may_be_0_is_undefined():
+    noise = np.random.default_rng(0).normal(0, 0.3, 40)
+    for numerator, denominator in ((np.full(40, 0.1), noise), (np.ones(5), np.zeros(5)), ([0.1], [0.1])):
+        ratio = ratio_interval(numerator, denominator)
+        assert np.isnan(ratio[:3]).all() and ratio.n == len(numerator)
+    assert ratio_interval(np.ones(40), np.full(40, -2.0)).estimate == -0.5
 
 
 def test_a_ratio_s_interval_is_what_fieller_s_definition_says():
@@ -108,7 +105,7 @@ def test_a_ratio_s_interval_is_what_fieller_s_definition_says():
     rng = np.random.default_rng(3)
     small = rng.normal(0.03, 0.1, 300)
     numerator = rng.normal(0.15, 0.2, 300)
-    found, _ = ratio_interval(numerator, small)
+    found = ratio_interval(numerator, small)
     for end in found[1:3]:
         assert scipy.stats.ttest_1samp(numerator - end * small, 0).pvalue == pytest.approx(0.05, abs=1e-6)
     assert found.high - found.estimate > 1.5 * (found.estimate - found.low), "a denominator near 0 bounds little above"

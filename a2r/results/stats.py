@@ -148,31 +148,27 @@ def bootstrap(
     return Interval(estimate, float(low), float(high), n)
 
 
-def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, confidence: float = 0.95) -> tuple[Interval, str]:
-    """Fieller's interval of mean(numerator) / mean(denominator), both (problems,), and "" - or why there is none.
+def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Fieller's interval of mean(numerator) / mean(denominator), both (problems,).
 
     All ratios r for which mean(numerator - r * denominator) does not differ from 0 (Fieller 1954). Where the
-    denominator itself does not, that is no interval: every number is nan and the reason is given in words, to be shown
-    in its place.
+    denominator itself does not, that is no interval, and every number is nan; as it is where a column is not known.
     """
     if any(np.isnan(np.asarray(column, dtype=float)).all() for column in (numerator, denominator)):
-        return Interval(np.nan, np.nan, np.nan, len(numerator)), "not known"
+        return Interval(np.nan, np.nan, np.nan, len(numerator))
     table = _columns([numerator, denominator])
     n, (a, b) = len(table), table.mean(axis=0).tolist()
     (aa, ab), (_, bb) = np.cov(table.T) / n if n > 1 else np.full((2, 2), np.inf)
     quantile = t.ppf((1 + confidence) / 2, n - 1) if n > 1 else np.inf
     if n == 1 or b * b <= quantile**2 * bb + TOLERANCE**2:
-        half = quantile * np.sqrt(bb) if n > 1 else np.inf
-        within = f"{b - half:.3g} to {b + half:.3g} over {n} problems, which contains 0"
-        reason = f"undefined: the denominator is {b:.3g} with interval {within}"
-        return Interval(np.nan, np.nan, np.nan, n), reason
+        return Interval(np.nan, np.nan, np.nan, n)
     g = quantile**2 * bb / b**2
     centre = (a / b - g * ab / bb) / (1 - g) if g else a / b
     within = aa - 2 * a / b * ab + (a / b) ** 2 * bb - g * (aa - ab**2 / bb if g else 0.0)
     half = quantile / abs(b) / (1 - g) * np.sqrt(max(within, 0.0))
     if half <= TOLERANCE * max(1, abs(centre)):
-        return Interval(a / b, np.nan, np.nan, n), ""
-    return Interval(a / b, float(centre - half), float(centre + half), n), ""
+        return Interval(a / b, np.nan, np.nan, n)
+    return Interval(a / b, float(centre - half), float(centre + half), n)
 
 
 def paired_test(a: ArrayLike, b: ArrayLike, n_resamples: int = 10_000, seed: int = 0) -> float:

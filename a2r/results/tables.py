@@ -34,8 +34,8 @@ def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
 
 def ratio(numerator: pd.Series, denominator: pd.Series) -> Interval | str:
     """A ratio of mean gains with its interval, or "undefined" where the denominator could be 0."""
-    value, reason = stats.ratio_interval(numerator, denominator)
-    return UNDEFINED if reason else value
+    value = stats.ratio_interval(numerator, denominator)
+    return UNDEFINED if isnan(value.estimate) else value
 
 
 def means(rows: pd.DataFrame, by: list[str], columns: dict[str, tuple[float, float] | None]) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def paired(a: pd.Series, b: pd.Series, bounds: tuple[float, float] = DIFFERENCE)
 def quotient(a: pd.Series, b: pd.Series) -> Evidence:
     """Evidence on the ratio of the means of a and b, its threshold 1; no interval where b's mean may be 0."""
     b = aligned(a, b)
-    return Evidence(stats.ratio_interval(a, b)[0], stats.ratio_interval(a, b, 0.90)[0], stats.paired_test(a, b))
+    return Evidence(stats.ratio_interval(a, b), stats.ratio_interval(a, b, 0.90), stats.paired_test(a, b))
 
 
 def aligned(a: pd.Series, b: pd.Series) -> pd.Series:

@@ -71,7 +71,7 @@ def against(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict:
     """Difference in accuracy with its p, and ratio of costs, of two ways of answering: correct and cost a problem."""
     theirs = theirs.loc[ours.index]
     difference = stats.difference(ours.correct, theirs.correct)
-    ratio = stats.ratio_interval(ours.cost, theirs.cost)[0]
+    ratio = stats.ratio_interval(ours.cost, theirs.cost)
     return {"difference": difference, "p": stats.paired_test(ours.correct, theirs.correct), "cost ratio": ratio}
 
 
