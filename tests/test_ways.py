@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from fakes import Scripted, knowing
 
-from a2r import UserError, figures, methods, read_prices, stats
+from a2r import UserError, explore, figures, methods, read_prices, stats
 from a2r.methods import METHODS, majority
 from a2r.prices import price
 from a2r.studies import ways
@@ -170,6 +170,16 @@ def test_paths_whose_cost_nobody_knows(lab, problems, use):
     gates = ways.gates(unknown, lab)
     assert list(gates) == ["vote where at least", "saved", "right there"] and ways.by_round(problems, unknown).empty
     plt.close("all")
+
+
+def test_of_imported_paths_no_more_are_wanted_than_there_are(lab, problems, use, monkeypatch):
+    use(Scripted(knowing))
+    explore(lab, "a", problems, 8)
+    monkeypatch.setattr("a2r.profiles.Model.imported", property(lambda model: model.name == "a"))
+    played = ways.run(lab, problems, ways.roles(lab, synthesizer="b"), read_prices(lab.prices))
+    names = set(played.outcomes.method)
+    assert len(played.pool) == 3 * 8 and {"Cons@8", "A2R@4, 8 syntheses", "ParaGator@4"} <= names
+    assert not {"Cons@12", "A2R@4, 4 sets", "A2R@4 by b"} & names and set(ways.matched(played.outcomes).n) == {3}
 
 
 def test_the_vote_has_as_many_paths_as_the_dearest_way_costs(lab, problems, use, monkeypatch):
