@@ -109,7 +109,7 @@ def test_errors_of_checking_by_hand(lab):
     assert table["e+"][1].n == 0 and table["e+"][0].low < 1, "one claim is not certainty"
     rows, shown = table[:1], controls.draw_checking(table[:1])
     assert [axes.lines[0].get_xdata()[0] for axes in shown.axes] == [100 * rows[e][0].estimate for e in ("e−", "e+")]
-    assert "for 0 of 1 pairs e− + e+ is below 1" in shown.caption
+    assert "with e− + e+ below 1, for 0 of 1 pairs" in shown.caption
 
 
 def test_which_contexts_a_pair_gets():
