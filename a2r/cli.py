@@ -143,10 +143,9 @@ def run_studies(args: argparse.Namespace) -> None:
     needed = [each for each, reason in zip(arguments, why, strict=True) if reason]
     for each in needed:
         runner.ready(*each)
-    aside = runner.apart(needed)
-    usual = [runner.minutes(each[0]) * (each in needed and each not in aside) for each in arguments]
+    usual = [runner.minutes(each[0]) * (each in needed) for each in arguments]
     executed, took = [], 0.0
-    with runner.side_by_side(aside) as run:
+    with runner.side_by_side([each for each in needed if not runner.waits(each[0])]) as run:
         for i, each in enumerate(arguments):
             study, left = each[0], took and took / 60 / sum(usual[:i]) * sum(usual[i:])
             if reason := why[i] or (runner.stale(*each) if any(why[:i]) else None):

@@ -9,10 +9,10 @@ Asking for samples that are in the store reads them; only the missing ones are g
 import hashlib
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -148,13 +148,21 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
     samples are kept with their error, count as no answer, and are asked for again by the next call. Where the
     same prompt was asked before, for another problem, set or condition, its samples are shared.
     """
+    asks = list(asks)
     with Store(profile.store_path) as store:
-        known = store.read()
-        done = set(known.index.to_numpy(object)[known.error == ""])  # going through a column of Arrow's takes seconds
-        wanted, rows, requests = prepare(profile, name, role, asks, done)
+
+        def looked() -> tuple[pd.DataFrame, list, dict, list]:
+            known = store.read()
+            done = set(known.index.to_numpy(object)[known.error == ""])  # an Arrow column takes seconds to go through
+            return known, *prepare(profile, name, role, asks, done)
+
+        found, wanted, rows, requests = looked()
         if requests:
-            generate(profile, profile.model(name), role, requests, rows, store)
-        found = store.read() if requests else known
+            with store.turn() if profile.engine != "openai" else nullcontext():
+                found, wanted, rows, requests = looked()  # again: another study may have sampled them meanwhile
+                if requests:
+                    generate(profile, profile.model(name), role, requests, rows, store)
+            found = store.read()
         if absent := sum(found.index.get_indexer([id_ for id_, _ in wanted]) < 0):
             lack = f"{absent} of {len(wanted)} requests of {name}"
             raise RuntimeError(f"engine '{profile.engine}' gave no sample for {lack}.")
@@ -209,7 +217,7 @@ def generate(
         more = f"{len(rows)} more are wanted of it than there are"
         what = "ask for fewer (n_paths, n_sets, n_pool) or import more"
         raise UserError(f"the paths of {model.name} were imported, and {more}; {what}.")
-    if profile.engine == "replay" or "A2R_REPLAY" in os.environ:
+    if profile.engine == "replay":
         first = next(iter(rows.values()))
         lack = f"lacks {len(rows)} samples of {model.name} as {role}"
         one = f"the first of them sample {first['index']} of problem '{first['problem_id']}'"

@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from filelock import FileLock
 from pyarrow.fs import LocalFileSystem
 
 from a2r.errors import UserError, first_line
@@ -93,6 +94,10 @@ class Store:
 
     def __exit__(self, *_) -> None:
         self.flush()
+
+    def turn(self) -> FileLock:
+        """Held while models run on this machine, whose processors, or GPU, one process at a time can use well."""
+        return FileLock(self.folder / ".turn")
 
     def add(self, row: dict) -> None:
         """Take one sample; it is on disk after FLUSH_SECONDS at the latest, whether or not another one comes."""

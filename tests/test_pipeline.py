@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -57,6 +58,14 @@ class CutOff(FakeEngine):
         whole = super().sample(request, index, seed)
         text = whole.text.removeprefix("<think>\n")
         return replace(whole, text=text.replace("</think>", "\\boxed{8}") if index % 2 else text)
+
+
+def test_two_studies_that_want_the_same_at_the_same_time_sample_it_once(lab, problems, use):
+    engine = use(FakeEngine(pause=0.01))
+    with ThreadPoolExecutor(2) as both:
+        one, other = both.map(lambda n: explore(lab, "a", problems, n), (4, 6))
+    assert len(engine.asked) == len(set(engine.asked)) == 6 * len(problems)
+    assert set(one.id) < set(other.id)
 
 
 def test_thinking_that_the_prompt_opened_is_thinking_where_it_is_cut_off(lab, problems, use):

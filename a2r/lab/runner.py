@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args, get_origin
@@ -43,7 +43,7 @@ def find(study: str) -> Path:
 def runnable(profile: str) -> list[str]:
     """All studies but, said in a line, those of trainings that the profile has no records of."""
     chosen = list(available())
-    for study in ("family", "rl", "stability"):
+    for study in [name for name in ("family", "rl", "stability") if name in chosen]:
         try:
             if stale(study, profile):  # else its records are there, and what reads them need not be loaded
                 from a2r.studies import stability
@@ -268,41 +268,23 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
     return output
 
 
-def apart(studies: list[tuple[str, str, dict]]) -> list[tuple[str, str, dict]]:
-    """Those of the studies that may have nothing to sample, and need not wait for another: they have been run before,
-    on samples that are all there, and not on what other studies made."""
-    from a2r.results import trace
-
-    def free(study: str, profile: str, parameters: dict) -> bool:
-        stamp, made = _stamp(planned(study, profile, parameters)[2]), ROOT / load_profile(profile).figures
-        others = any((ROOT / file).is_relative_to(made) for file in stamp.get("files", ()))
-        return bool(stamp) and not others and not trace.lost(stamp)
-
-    found = [each for each in studies if free(*each)]
-    return found if len(found) > 1 else []
+def waits(study: str) -> bool:
+    """Whether a study reads what others have made."""
+    return any(word in find(study).read_text(encoding="utf-8") for word in ("read_outcomes(", "study.earlier("))
 
 
 @contextmanager
 def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[..., Path]]:
-    """`run`, with `studies` under way together, sampling nothing. One that wants samples, or fails, is run again when
-    its turn comes."""
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _sample_nothing) as pool:
-        begun = {repr(each): pool.submit(run, *each, progress=False) for each in studies}
-
-        def taken(*each) -> Path:
-            with suppress(StudyFailed):
-                if repr(each) in begun:
-                    return begun[repr(each)].result()
-            return run(*each)
-
+    """`run`, with `studies` begun in their order, two at a time: one samples (`Store.turn`), one counts and draws."""
+    if len(studies) < 2:
+        yield run
+        return
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), get_context("spawn")) as pool:
+        begun = {repr(each): pool.submit(run, *each) for each in studies}
         try:
-            yield taken
+            yield lambda *each: begun[repr(each)].result() if repr(each) in begun else run(*each)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _sample_nothing() -> None:
-    os.environ["A2R_REPLAY"] = "1"
 
 
 def results(executed: Path) -> dict[str, list[str]]:

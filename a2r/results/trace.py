@@ -82,11 +82,6 @@ def changed(found: dict) -> str | None:
     for folder, pattern, before in found["lists"]:
         if names(folder, pattern) != before:
             return f"{folder} has other files"
-    return lost(found)
-
-
-def lost(found: dict) -> str | None:
-    """Whether samples are no longer there as they were when `found` was, in a sentence; None if all are."""
     for store, before in found["samples"].items():
         packed = base64.b64decode(before["ids"]).hex()
         known = reader(ROOT / store)
