@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from a2r import engines
+import a2r.engines as engines
 from a2r.errors import UserError, first_line
 from a2r.lab.planning import grid_bytes
 from a2r.lab.runner import find
