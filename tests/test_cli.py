@@ -146,6 +146,10 @@ def test_what_can_be_refused_is_before_anything_runs(capsys, ran, tmp_path, stud
     assert not ran and sorted(tmp_path.rglob("*")) == before
 
 
+def test_where_nobody_synthesizes_no_model_is_looked_for():
+    assert runner.planned("ways", "nano", {"synthesizer": "none"})[1]["synthesizer"] == "none"
+
+
 def test_values_for_a_study_that_is_none_are_refused(capsys, ran, tmp_path):
     profile = str(write_profile(tmp_path, studies={"symetric": {"n_sets": 1}}))
     said = refused(capsys, "run", "grid", "--profile", profile)

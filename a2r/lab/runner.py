@@ -10,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import get_args, get_origin
 
 from a2r.errors import StudyFailed, UserError, nearest
 from a2r.prices import read_prices
@@ -89,27 +88,27 @@ def check_parameters(notebook: Path, given: dict[str, str | object]) -> dict[str
     return {name: convert(name, value, defaults[name], notebook.stem) for name, value in given.items()}
 
 
-EXPECTED = {
-    **{"n_": int, "seed": int, "temperatures": list[float], "temperature": float, "synthesizer_temperature": float},
-    **{"sizes": list[int]},
-    **dict.fromkeys(("models", "explorers", "synthesizers", "pairs", "contexts", "others"), list[str]),
+# by the beginning of its name, what a parameter without a default may be
+EXAMPLES = {
+    **{"n_": 4, "seed": 0, "temperatures": [0.7], "temperature": 0.7, "synthesizer_temperature": 0.7, "sizes": [1, 2]},
+    **{name: ["a", "b"] for name in ("models", "explorers", "synthesizers", "pairs", "contexts", "others")},
 }
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", list: "a comma-separated list", str: "text"}
 
 
 def convert(name: str, value, default, study: str):
     """`value` as the type of `default`; where that is None, the type its name stands for in every notebook."""
-    meant = (kind for prefix, kind in EXPECTED.items() if name.startswith(prefix))
-    kind = next(meant, str) if default is None else type(default)
+    if default is None:
+        default = next((example for prefix, example in EXAMPLES.items() if name.startswith(prefix)), "text")
+    kind = type(default)
     if value is None or value in ("None", "null"):
         return None
     try:
-        if (get_origin(kind) or kind) is list:
+        if kind is list:
             parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
             if not parts or "" in parts:
                 raise ValueError
-            member = type(default[0]) if default else (*get_args(kind), str)[0]
-            return [member(part) for part in parts]
+            return [type((*default, "text")[0])(part) for part in parts]
         if kind is bool:
             return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
         converted = kind(value)
@@ -117,8 +116,7 @@ def convert(name: str, value, default, study: str):
             raise ValueError  # 0.5 is no whole number
         return converted
     except (ValueError, KeyError, TypeError):
-        words = WORDS[get_origin(kind) or kind]
-        raise UserError(f"parameter '{name}' of {study} has to be {words}, not '{value}'.") from None
+        raise UserError(f"parameter '{name}' of {study} has to be {WORDS[kind]}, not '{value}'.") from None
 
 
 def planned(study: str, profile: str = "nano", parameters: dict | None = None) -> tuple[Path, dict, Path]:
@@ -145,7 +143,8 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
     if odd := [pair for pair in values.get("pairs") or () if pair.count(">") != 1]:
         raise UserError(f"'{odd[0]}' is no pair of models; give it as explorer>synthesizer.")
     given = [values.get(role) or () for role in ("models", "explorers", "synthesizers", "pairs")]
-    given += [[values[role]] for role in ("explorer", "synthesizer", "large") if values.get(role)]
+    # in the study of ways nobody may read
+    given += [[values[role]] for role in ("explorer", "synthesizer", "large") if values.get(role) not in (None, "none")]
     for model in [model for names in given for name in names for model in name.split(">")]:
         lab.model(model)
     size = os.environ.get("A2R_FIGURES", "text")  # of figures (`results.figures.SIZES`); another one is another run
