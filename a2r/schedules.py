@@ -63,18 +63,17 @@ def play(
     problems: pd.DataFrame,
     pool: pd.DataFrame,
     rounds: Sequence[Round],
-    n_paths: int | None = None,
-    n_sets: int | None = None,
     name: str = "schedule",
 ) -> pd.DataFrame:
-    """The outputs of every round over the sets of `pool`: a samples frame with `set` and `round` (1, 2, ...).
+    """The outputs of every round over the sets of `pool`, as many and as large as the profile says: a samples frame
+    with `set` and `round` (1, 2, ...).
 
     Which k an output reads, and in which order, is drawn by (run seed, problem, set, round, output); where it reads
     all, by (run seed, problem, set), and in later rounds the round, so that the first round of `[Round(m)]` has the
     samples of `synthesize`. A prompt that this set has asked before is drawn again, with the next indices: equal
     subsets share no sample. UserError for a round that reads more than there is.
     """
-    population = _components(cut_sets(pool, n_paths or lab.n_paths, n_sets or lab.n_sets))
+    population = _components(cut_sets(pool, lab.n_paths, lab.n_sets))
     questions, explorer = problems.set_index("problem_id"), "+".join(dict.fromkeys(pool.model))
     before: Counter = Counter()
     made = []

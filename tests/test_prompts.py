@@ -91,7 +91,9 @@ def test_over_http_every_form_arrives_as_it_stands_and_its_answer_is_read(form, 
     elif form == "verifier":
         assert verified(lab, "a", sets).values.tolist() == [1, 0, 0, 0]
     else:
-        made = play(lab, "a", problems, pool, [Round(4 if form == "debate" else 1, form=form)], 4, 1)
+        made = play(
+            lab.with_(n_paths=4, n_sets=1), "a", problems, pool, [Round(4 if form == "debate" else 1, form=form)]
+        )
         assert grade(made, problems).correct.all()
     assert whole in [transcript(body["messages"]) for body in server.bodies]
     server.close()

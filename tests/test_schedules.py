@@ -54,7 +54,7 @@ def test_apart_is_a2r_set_by_set(lab, problems, pool, use):
     """One output each of several sets, which are those of `synthesize`; and what comes after reads them all."""
     by_set = synthesize(lab.with_(n_paths=4, n_sets=8), "b", problems, pool)
     engine = use(Talker())
-    apart = play(lab, "b", problems, pool, [Round(4, 4, apart=True), Round(1)], 16, 2)
+    apart = play(lab.with_(n_paths=16, n_sets=2), "b", problems, pool, [Round(4, 4, apart=True), Round(1)])
     first, last = (part for _, part in apart.groupby("round"))
     assert sorted(first.id) == sorted(by_set.id) and first.groupby(["problem_id", "set"]).size().eq(4).all()
     assert len(engine.asked) == len(last) == 6 and {len(set(read_by(request))) for request in engine.requests} == {4}
@@ -64,7 +64,7 @@ def test_apart_is_a2r_set_by_set(lab, problems, pool, use):
 def test_rsa(lab, problems, pool, use, n, k, t):
     """n·t calls, each of k different outputs of the round before; who is read is drawn, and everyone about as often."""
     engine = use(Talker())
-    made = play(lab, "b", problems, pool, SCHEDULES["RSA"](n, k, t), n, 2, "RSA")
+    made = play(lab.with_(n_paths=n, n_sets=2), "b", problems, pool, SCHEDULES["RSA"](n, k, t), "RSA")
     assert (
         len(engine.asked) == len(made) == 3 * 2 * n * t
         and made.groupby(["problem_id", "set", "round"]).size().eq(n).all()
@@ -88,7 +88,7 @@ def test_rsa(lab, problems, pool, use, n, k, t):
 def test_pacore(lab, problems, pool, use):
     """[32, 4] and a final call: four calls that read all 32, one that reads the four."""
     engine = use(Talker())
-    made = play(lab, "b", problems, pool, SCHEDULES["PaCoRe"](32, 4, 3), 32, 1)
+    made = play(lab.with_(n_paths=32, n_sets=1), "b", problems, pool, SCHEDULES["PaCoRe"](32, 4, 3))
     assert made.groupby(["problem_id", "round"]).size().tolist() == [4, 1] * 3
     assert sorted((len(set(read_by(r))), len(r.indices)) for r in engine.requests) == [(4, 1)] * 3 + [(32, 4)] * 3
 
@@ -105,7 +105,7 @@ def test_pacore(lab, problems, pool, use):
 )
 def test_those_of_others(lab, problems, pool, use, name, widths, reads):
     engine = use(Talker())
-    made = play(lab, "b", problems, pool, SCHEDULES[name](4, 4, 3), 4, 1, name)
+    made = play(lab.with_(n_paths=4, n_sets=1), "b", problems, pool, SCHEDULES[name](4, 4, 3), name)
     assert made.groupby(["problem_id", "round"]).size().tolist() == widths * 3
     assert {len(set(read_by(request))) for request in engine.requests} == {reads}
     roles = {tuple(m["role"] for m in request.messages) for request in engine.requests}
@@ -116,7 +116,7 @@ def test_those_of_others(lab, problems, pool, use, name, widths, reads):
 
 def test_a_debater_reads_the_others_and_not_itself(lab, problems, pool, use):
     engine = use(Talker())
-    play(lab, "b", problems, pool, SCHEDULES["Debate"](4, 4, 3), 4, 1)
+    play(lab.with_(n_paths=4, n_sets=1), "b", problems, pool, SCHEDULES["Debate"](4, 4, 3))
     for request in engine.requests:
         own = request.messages[1]["content"]
         mine = [answer_component(t) for t in pool[pool["index"] < 4].text]
@@ -128,7 +128,7 @@ def test_equal_subsets_share_no_sample(lab, problems, use):
     use(Talker(same=True))
     pool = explore(lab, "a", problems, 4)
     engine = use(Talker(same=True))
-    made = play(lab, "b", problems, pool, SCHEDULES["RSA"](4, 2, 3), 4, 1)
+    made = play(lab.with_(n_paths=4, n_sets=1), "b", problems, pool, SCHEDULES["RSA"](4, 2, 3))
     assert made.id.is_unique and len(engine.asked) == 36
     assert made.groupby("problem_id")["index"].agg(list).tolist() == [list(range(12))] * 3
     assert len(engine.requests) == 9, "a prompt's samples of a round are one request"
@@ -136,18 +136,18 @@ def test_equal_subsets_share_no_sample(lab, problems, use):
 
 def test_a_second_run_samples_nothing(lab, problems, pool, use):
     use(Talker())
-    first = play(lab, "b", problems, pool, SCHEDULES["RSA"](8, 4, 2), 8, 2)
+    first = play(lab.with_(n_paths=8, n_sets=2), "b", problems, pool, SCHEDULES["RSA"](8, 4, 2))
     engine = use(Talker())
-    again = play(lab, "b", problems, pool, SCHEDULES["RSA"](8, 4, 2), 8, 2)
+    again = play(lab.with_(n_paths=8, n_sets=2), "b", problems, pool, SCHEDULES["RSA"](8, 4, 2))
     assert engine.opened == 0 and again.equals(first)
-    play(lab, "b", problems, pool, SCHEDULES["RSA"](8, 4, 3), 8, 2)
+    play(lab.with_(n_paths=8, n_sets=2), "b", problems, pool, SCHEDULES["RSA"](8, 4, 3))
     assert len(engine.asked) == 3 * 2 * 8, "one round more asks for that round alone"
     assert Store(lab.store_path).read().id.is_unique
 
 
 def test_rounds_may_have_models_of_their_own(lab, problems, pool, use):
     use(Talker())
-    made = play(lab, "b", problems, pool, [Round(2, model="a"), Round(1)], 4, 1)
+    made = play(lab.with_(n_paths=4, n_sets=1), "b", problems, pool, [Round(2, model="a"), Round(1)])
     assert made.groupby("round").model.agg(set).tolist() == [{"a"}, {"b"}]
 
 
@@ -163,4 +163,4 @@ def test_rounds_may_have_models_of_their_own(lab, problems, pool, use):
 def test_a_round_that_cannot_be_played_is_refused(lab, problems, pool, use, rounds, said):
     use(Talker())
     with pytest.raises(UserError, match=said):
-        play(lab, "b", problems, pool, rounds, 4, 1)
+        play(lab.with_(n_paths=4, n_sets=1), "b", problems, pool, rounds)

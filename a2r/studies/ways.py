@@ -93,8 +93,8 @@ def run(
     pool = grade(explore(lab, who.explorer, problems, first), problems)
     score, made, told, texts, stops = partial(played, problems, pool, prices), {}, {}, {}, {}
     for label, plan in plans.items():
-        samples = play(lab, plan.model, problems, pool, plan.rounds, plan.size, plan.sets, label)
-        made[label] = grade(samples, problems)
+        at = lab.with_(n_paths=plan.size, n_sets=plan.sets)
+        made[label] = grade(play(at, plan.model, problems, pool, plan.rounds, label), problems)
         for number in range(1, len(plan.rounds) + 1):
             name = label if number == len(plan.rounds) else f"{label}, {number} round{'s' * (number > 1)}"
             so_far = made[label][made[label]["round"] <= number]
