@@ -130,7 +130,7 @@ def test_a_run_is_copied_once_and_without_its_times(tmp_path, monkeypatch, first
     assert about(copy) == {}, "it read samples, and took no time to speak of"
     assert run(40, 90) == [], "what shows the same leaves the copy alone"
     assert run(40, 90, "The baseline, drawn anew") == [copy] and about(copy)["minutes"] == 1.5
-    assert about(copy)["run"].startswith("1 January 1970, on ")
+    assert about(copy)["run"].startswith("1 January 1970, 2 minutes in all on ")
     assert run(200, 3, "The baseline, changed") == [copy] and about(copy)["minutes"] == 1.5
     nbformat.validate(nbformat.read(copy, as_version=4))
     assert "papermill" not in copy.read_text() and "sample/s" not in copy.read_text()

@@ -76,8 +76,9 @@ def keep_executed(profile: str = FAMILY) -> list[Path]:
     whole = len(new) == len(runs) and from_nothing(list(notes.values()), load_profile(profile))
     changed = [copy for copy in new if copy not in old or old[copy].cells != new[copy].cells]
     if changed and whole:
-        day = pd.Timestamp(min(note["start_time"] for note in notes.values()))
-        run = f"{day:%-d %B %Y}, on {os.cpu_count()} cores"
+        first = pd.Timestamp(min(note["start_time"] for note in notes.values()))
+        took = pd.Timestamp(max(note["end_time"] for note in notes.values())) - first
+        run = f"{first:%-d %B %Y}, {took.total_seconds() / 60:.0f} minutes in all on {os.cpu_count()} cores"
         about = {copy: {"minutes": round(note["duration"] / 60, 2), "run": run} for copy, note in notes.items()}
         changed = list(new)
     EXECUTED.mkdir(exist_ok=True)
