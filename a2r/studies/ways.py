@@ -372,6 +372,7 @@ def draw_rounds(table: pd.DataFrame) -> Figure:
     several = table[table.schedule.isin(table.schedule[(table["round"] == 0) & (table.outputs > 1)])]
     last = several.groupby("schedule").tail(1)
     vote, one = (sum(value.low > 0 for value in last[f"{what} − ceiling"]) for what in ("vote", "one"))
-    says = f"Of {len(last)} schedules over several paths {vote} end with a vote above these paths' oracle, {one} with"
+    says = f"The last round's vote is above, with its interval, the oracle of the first paths in {vote} of {len(last)}"
     key = "bars: 95% intervals over problems; dashed: the oracle of the first paths"
-    return captioned(figure, f"{says} one output above it", counted(table.vote), key)
+    says += f" schedules over several paths, one of its outputs in {one}"
+    return captioned(figure, says, counted(table.vote), key)
