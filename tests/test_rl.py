@@ -148,7 +148,7 @@ def test_the_reward_is_the_grader_of_the_evaluation_on_a_thousand_outputs(nano):
     assert rl.correct(list(graded.text), gold) == rl.correct(chats, gold)
 
 
-def test_tests_beyond_what_the_problem_allows_are_taken_from_the_reward():
+def test_right_counts_within_what_the_problem_allows_and_more_tests_cost():
     prompt = [
         {
             "role": "user",
@@ -158,10 +158,10 @@ def test_tests_beyond_what_the_problem_allows_are_taken_from_the_reward():
     tests = [f"<think>\n{'a+b=1+2=3:5 no' + chr(10)}{'a+c=1+4=5:5 yes' + chr(10)}{'b+c=2+4=6:5 no' + chr(10)}"]
     texts = [tests[0] + "</think>\n\n\\boxed{13}", tests[0] + "b+d=2+3=5:5 yes\n</think>\n\n\\boxed{13}"]
     assert allowed_tests(prompt[0]["content"]) == 3
-    assert rl.within_dial(texts, ["13", "13"], [prompt, prompt]) == pytest.approx([1, 1 - 1 / 3])
+    assert rl.within_dial(texts, ["13", "13"], [prompt, prompt]) == pytest.approx([1, -rl.EXCESS / 3])
     assert rl.within_dial(texts[:1], ["12"], [prompt]) == [0.0]
     loop = texts[1].replace("a+b=1+2=3:5 no\n", "a+b=1+2=3:5 no\n" * 20)
-    assert rl.within_dial([loop], ["12"], [prompt]) == [-1.0]  # and not less, however long
+    assert rl.within_dial([loop], ["12"], [prompt]) == [-rl.EXCESS]  # and not less, however long
     undialled = [{"role": "user", "content": "How many?"}]
     assert rl.within_dial(texts[1:], ["13"], [undialled]) == rl.correct(texts[1:], ["13"]) == [1.0]
 
@@ -241,7 +241,7 @@ def test_a_constant_reward_ends_the_training_with_a_sentence(nano, monkeypatch, 
         ({"learning_rate": "fast"}, "learning_rate is 'fast'; it has to be a number"),
         ({"mix": {"few": 1.0}}, "give shares of none, some, all"),
         ({"mix": {"none": 0}}, "give shares of none, some, all"),
-        ({"updates": 3}, "3 updates cannot share 8 prompts alike"),
+        ({"updates": 3}, "3 updates cannot share 32 prompts alike"),
         ({"synthesizer": "nano-7"}, r"model 'nano-7' .* is not in profile 'nano'"),
         ({"lr": 1}, "unknown key 'lr'"),
     ],

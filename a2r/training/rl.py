@@ -3,10 +3,11 @@
     recipe = of(lab)                         # the profile's `rl`
     record = train_synthesizer(lab, recipe)  # a model that any engine loads, and the curves of its training
 
-Prompt and grader are those of the evaluation. As in the paper: binary correctness reward (`correct`, or another that a
-recipe names), token-level policy gradient, on-policy updates, temperature 0.7. As in DAPO: no KL term, asymmetric
-clipping, overlong outputs masked. Other than in DAPO, groups without a signal are not replaced while training goes on:
-before it, the synthesizer answers every set a few times, and sets that it always or never gets right are left out.
+Prompt and grader are those of the evaluation. Unless a recipe says otherwise, as in the paper: binary correctness
+reward (`correct`), token-level policy gradient, on-policy updates, temperature 0.7; and as in DAPO: no KL term,
+asymmetric clipping, overlong outputs masked. Other than in DAPO, groups without a signal are not replaced while training
+goes on: before it, the synthesizer answers every set a few times, and sets that it always or never gets right are
+left out.
 """
 
 import itertools
@@ -32,6 +33,7 @@ from a2r.profiles import ROOT, Benchmark, Model, Profile, build
 
 # profiles of users' own models; in `checkpoints` those of trainings, by the folder of their model
 WORK = ROOT / "runs" / "rl"
+EXCESS = 0.25  # of a right output's reward, for twice as many tests as are allowed
 SILENT_STEPS = 5  # steps in a row without any group that has right and wrong outputs: nothing can be learnt
 STATES = ("none", "some", "all")  # of a set's references that are right
 CURVES = {  # ours -> TRL's, of training and (with "held-out" before it) of the held-out sets
@@ -210,16 +212,19 @@ def correct(completions: list, gold: list[str], **_) -> list[float]:
 
 
 def within_dial(completions: list, gold: list[str], prompts: list, **_) -> list[float]:
-    """`correct`, less the share by which the tests exceed what the problem allows (`allowed_tests`), at most 1: DAPO's
-    soft overlong punishment (arXiv 2503.14476, eq. 13), on tests.
+    """`correct` where the output tests no more than its problem allows (`allowed_tests`); else less than 0, by EXCESS
+    times the share by which it tests more, at most 1, in the manner of DAPO's soft overlong punishment
+    (arXiv 2503.14476, eq. 13).
 
-    With `correct` alone the embedded family learns to test more, which no other model may. Only a reward that also
-    tells wrong outputs apart keeps it from testing the same candidates over and over.
+    With `correct` alone the embedded family learns to test more, which no other model may. Without the punishment
+    nothing keeps wrong outputs from testing the same candidates over and over; were it larger, sets that no output
+    gets right would teach to test less.
     """
     allowed = [allowed_tests("\n".join(m["content"] for m in p)) for p in prompts]
     made = [made_tests(said(c)) for c in completions]
     over = [min(1.0, max(0, m - most) / most) if most else 0.0 for m, most in zip(made, allowed, strict=True)]
-    return [right - excess for right, excess in zip(correct(completions, gold), over, strict=True)]
+    right = correct(completions, gold)
+    return [-EXCESS * excess if excess else one for one, excess in zip(right, over, strict=True)]
 
 
 def said(completion: str | list[dict]) -> str:
@@ -494,7 +499,7 @@ pipeline_tag: text-generation
 # {r["name"]}
 
 {record["from"]["name"]} (revision {record["from"]["revision"]}) after RL as the synthesizer of A2R,
-by `a2r train-synthesizer`: GRPO with DAPO's loss on TRL {record["made"]["trl"]}, no KL term; the binary reward is
+by `a2r train-synthesizer`: GRPO with DAPO's loss on TRL {record["made"]["trl"]}, no KL term; the reward is
 `{r["reward"]}`.
 
 | | |
