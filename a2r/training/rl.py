@@ -5,9 +5,9 @@
 
 Prompt and grader are those of the evaluation. Unless a recipe says otherwise, as in the paper: binary correctness
 reward (`correct`), token-level policy gradient, on-policy updates, temperature 0.7; and as in DAPO: no KL term,
-asymmetric clipping, overlong outputs masked. Other than in DAPO, groups without a signal are not replaced while training
-goes on: before it, the synthesizer answers every set a few times, and sets that it always or never gets right are
-left out.
+asymmetric clipping, overlong outputs masked. Other than in DAPO, groups without a signal are not replaced while
+training goes on: before it, the synthesizer answers every set a few times, and sets that it always or never gets right
+are left out.
 """
 
 import itertools
