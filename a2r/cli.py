@@ -166,7 +166,7 @@ def run_studies(args: argparse.Namespace) -> None:
 
         for study in dict.fromkeys(study for study, _ in todo):
             runs = [(swept, run) for (name, swept), run in zip(todo, executed, strict=True) if name == study]
-            for path in collect(load_profile(profile), runs):
+            for path in collect(load_profile(profile), runs, given):
                 print(f"{study}: all runs in {from_root(path)}", flush=True)
 
 

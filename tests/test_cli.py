@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def ran(monkeypatch, tmp_path):
         return tmp_path / "executed.ipynb"
 
     monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "side_by_side", lambda _: nullcontext(run))  # in this process
     monkeypatch.setattr(runner, "ready", lambda *_: None)
     monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")  # where nothing is up to date
     made = {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []}
@@ -199,8 +201,8 @@ def test_without_a_name_studies_run_whose_trainings_are_there(capsys, ran):
 def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, tmp_path):
     collected = []
 
-    def collect(lab, runs):
-        collected.append((lab.name, [swept for swept, _ in runs]))
+    def collect(lab, runs, given):
+        collected.append((lab.name, [swept for swept, _ in runs], given))
         return [tmp_path / "all.csv"]
 
     monkeypatch.setattr(sweeps, "collect", collect)
@@ -208,7 +210,7 @@ def test_a_sweep_runs_every_combination_and_collects(capsys, ran, monkeypatch, t
     assert cli.main(swept.split()) == 0
     swept = [{"n_paths": n, "temperature": t} for n in ("1", "2") for t in ("0.7", "1.0")]
     assert ran == [("symmetric", "smoke", {"seed": "3", **values}) for values in swept]
-    assert collected == [("smoke", swept)]
+    assert collected == [("smoke", swept, {"seed": "3"})]
     assert capsys.readouterr().out.endswith(f"symmetric: all runs in {tmp_path / 'all.csv'}\n")
 
 

@@ -153,6 +153,8 @@ def test_a_sweep_leaves_a_tidy_table_latex_and_a_figure(tmp_path, monkeypatch, l
     by_benchmark = {"x_by_benchmark_sweep.csv", "x_by_benchmark_sweep.tex"}  # one benchmark: no second figure
     assert set(written) == {f"x_accuracy_sweep.{kind}" for kind in ("csv", "tex", "png")} | by_benchmark
     assert written["x_accuracy_sweep.csv"].parent.name == "sweep_n_paths=2+4"
+    others = [sweeps.collect(lab, runs, {"n_problems": n, "models": "a,x/b"})[0].parent.name for n in "53"]
+    assert others == [f"sweep_n_paths=2+4_n_problems={n}_models=a+x-b" for n in "53"], "none overwrites another"
     latex = (tmp_path / "n_paths=2" / "x_accuracy.tex").read_text()
     assert "A2R $-$ Cons" in latex and "−" not in latex, "LaTeX refuses the sign itself"
     tidy = tables.read(written["x_accuracy_sweep.csv"])

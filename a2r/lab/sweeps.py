@@ -15,10 +15,10 @@ from a2r.results.stats import Interval
 MOST_PANELS = 12
 
 
-def collect(lab: Profile, runs: list[tuple[dict, Path]]) -> list[Path]:
+def collect(lab: Profile, runs: list[tuple[dict, Path]], given: dict[str, str] | None = None) -> list[Path]:
     """Tidy tables and figures of the runs of a sweep, (swept knobs, executed notebook) each; returns what was written.
 
-    They lie beside the folders of the single runs, in one named after the sweep.
+    They lie beside the folders of the single runs, in one named after the sweep and what else was `given`.
     """
     found: dict[str, list[pd.DataFrame]] = {}
     for swept, executed in runs:
@@ -29,8 +29,8 @@ def collect(lab: Profile, runs: list[tuple[dict, Path]]) -> list[Path]:
     if not joined:
         return []
     knobs = {name: list(dict.fromkeys(swept[name] for swept, _ in runs)) for name in runs[0][0]}
-    said = "_".join(f"{name}={'+'.join(values)}" for name, values in knobs.items())
-    folder = ROOT / lab.figures / lab.name / re.sub("[/,]", "-", f"sweep_{said}")
+    said = "_".join(f"{k}={v}" for k, v in ({k: "+".join(v) for k, v in knobs.items()} | (given or {})).items())
+    folder = ROOT / lab.figures / lab.name / f"sweep_{said}".replace(",", "+").replace("/", "-")
     written = []
     for name, frame in joined.items():
         written += tables.save(frame, folder, f"{name}_sweep")
