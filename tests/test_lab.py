@@ -168,8 +168,25 @@ def test_compare_says_what_differs_and_pairs_what_can_be_paired(two):
     assert "verdict changed: C1 y: verdict of one, there verdict of two" in said and "C1 x" not in said
     assert said.endswith("1 of 3 tables equal")
     (row,) = compare.outcomes(*two)["s"].to_dict("records")
-    assert row["problems in common"] == 3 and row["difference"].n == 3
-    assert row["difference"].estimate == pytest.approx((0.5 - 0.75) / 3) and row["one"].estimate == pytest.approx(0.625)
+    assert row["n"] == row["one"].n == row["first − second"].n == 3 and row["one"].estimate == pytest.approx(0.5)
+    assert row["first − second"].estimate == pytest.approx((0.5 - 0.75) / 3)
+    assert said.startswith(f"s: first {two[0]}, second {two[1]}, over the n problems of both; differences in points\n")
+
+
+def test_compare_joins_methods_of_another_n_and_says_where_all_scores_are_the_same(two):
+    methods = [("Pass@1", "A2R@2", "Pass@4", "A2R@4", "Cons@4"), ("Pass@1", "Pass@8", "A2R@8", "Cons@8")]
+    for folder, names in zip(two, methods, strict=True):
+        frame = pd.read_parquet(folder / "s_outcomes.parquet")
+        made = [frame.assign(method=m, correct=[0.5, 1, 0.5, 1] if m == "Pass@1" else frame.correct) for m in names]
+        pd.concat(made).to_parquet(folder / "s_outcomes.parquet")
+    rows = compare.outcomes(*two)["s"].set_index("method")["first − second"]
+    assert list(rows.index) == ["Pass@1", "Pass@4 / Pass@8", "Cons@4 / Cons@8"], "A2R@8 could be A2R@2 or A2R@4"
+    assert rows["Pass@1"] == "same" and rows["Cons@4 / Cons@8"].estimate == pytest.approx(-0.25 / 3)
+    for folder, tokens in zip(two, (1, 2), strict=True):
+        frame = pd.read_parquet(folder / "s_outcomes.parquet")
+        frame.assign(explorer_completion=tokens).to_parquet(folder / "s_outcomes.parquet")
+    other = compare.outcomes(*two)["s"].set_index("method")["first − second"]["Pass@1"]
+    assert other.estimate == 0 and other.low < 0 < other.high, "equal scores of other samples are not the same"
 
 
 def test_compare_with_what_is_committed(two, monkeypatch):

@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from a2r.results import stats, tables
 from a2r.results.stats import KEYS, Interval
 
 COMMITTED = "committed"
+DIFFERENCE = "first − second"
 MEASURED = ("seconds", "minutes")  # columns that no second run repeats
 
 
@@ -50,14 +52,16 @@ def described(one: str, other: str) -> tuple[str, bool]:
     if not both:
         raise UserError(f"'{one}' and '{other}' have no table in common.")
     differing = {name: why for name in both if (why := difference(a[name], b[name]))}
-    lines = [f"{name}: {why}" for name, why in differing.items()]
+    lines = []
+    if COMMITTED not in (one, other):
+        for study, frame in outcomes(folder(one), folder(other)).items():
+            about = f"{study}: first {one}, second {other}, over the n problems of both; differences in points"
+            lines += [about, tables.shown(frame, (DIFFERENCE,)).to_string(index=False), ""]
+    lines += [f"{name}: {why}" for name, why in differing.items()]
     for name, mine, theirs in ((one, a, b), (other, b, a)):
         if alone := sorted(mine.keys() - theirs.keys()):
             lines.append(f"only in {name}: {', '.join(alone)}")
     lines += verdicts(a.get("claims_scorecard.csv"), b.get("claims_scorecard.csv"))
-    if COMMITTED not in (one, other):
-        for study, frame in outcomes(folder(one), folder(other)).items():
-            lines += ["", f"{study}, {one} and {other}", tables.shown(frame, ("difference",)).to_string(index=False)]
     equal = not differing
     count = f"{len(both) - len(differing)} of {len(both)} tables equal"
     lines.append(f"reproduced: {count}" if COMMITTED in (one, other) else count)
@@ -91,22 +95,51 @@ def verdicts(a: pd.DataFrame | None, b: pd.DataFrame | None) -> list[str]:
 
 
 def outcomes(one: Path, other: Path) -> dict[str, pd.DataFrame]:
-    """Accuracy by study, pair and method in two folders with their difference: paired over the problems that both have,
-    without an interval where they have none in common."""
+    """Accuracy by study, pair and method in two folders with their difference, over the `n` problems that both have.
+
+    "same" where they are of the same samples (equal scores and tokens). Where no problem is in both each is over its
+    own, and the difference has no interval. Methods of another N are joined, as "A2R@4 / A2R@8".
+    """
     found, keys = {}, ["explorer", "synthesizer", "method"]
+    names = [one.name, other.name] if one.name != other.name else [str(one), str(other)]
     for path in sorted(one.glob("*_outcomes.parquet")):
         if not (other / path.name).exists():
             continue
         frames = [pd.read_parquet(folder / path.name).fillna({"synthesizer": ""}) for folder in (one, other)]
         mine, theirs = (dict(list(frame.groupby(keys, sort=False))) for frame in frames)
         rows = []
-        for key in (k for k in mine if k in theirs):
-            a, b = (groups[key].groupby(KEYS).correct.mean() for groups in (mine, theirs))
-            common = a.index.intersection(b.index)
-            apart = Interval(a.mean() - b.mean(), np.nan, np.nan, 0)
-            difference = stats.difference(a.loc[common], b.loc[common]) if len(common) else apart
-            values = {one.name: stats.interval(a), other.name: stats.interval(b), "difference": difference}
-            rows.append(dict(zip(keys, key, strict=True)) | values | {"problems in common": len(common)})
+        for key, there in joined(mine, theirs):
+            each, others = (frame.groupby(KEYS).mean(numeric_only=True) for frame in (mine[key], theirs[there]))
+            a, b = each.correct, others.correct
+            difference = Interval(a.mean() - b.mean(), np.nan, np.nan, 0)
+            if len(common := a.index.intersection(b.index)):
+                a, b = a.loc[common], b.loc[common]
+                difference = stats.difference(a, b)
+                marks = [c for c in each if c == "correct" or "completion" in c]
+                if key == there and np.allclose(
+                    each.loc[common, marks], others.loc[common].reindex(columns=marks), equal_nan=True
+                ):
+                    difference = "same"
+            method = " / ".join(dict.fromkeys((key[2], there[2])))
+            values = dict(zip(names, map(stats.interval, (a, b)), strict=True))
+            rows.append({**dict(zip(keys, (*key[:2], method), strict=True)), **values, DIFFERENCE: difference})
+            rows[-1]["n"] = len(common)
         if rows:
             found[path.stem.removesuffix("_outcomes")] = pd.DataFrame(rows)
     return found
+
+
+def joined(mine: Iterable[tuple], theirs: Iterable[tuple]) -> list[tuple[tuple, tuple]]:
+    """Keys (explorer, synthesizer, method) that belong together: equal ones, and else those that differ in the
+    method's N alone where each side has only one such."""
+
+    def without_n(keys: Iterable[tuple], others: Iterable[tuple]) -> dict[tuple, list[tuple]]:
+        found: dict[tuple, list[tuple]] = {}
+        for key in (k for k in keys if k not in others):
+            found.setdefault((*key[:2], key[2].split("@")[0]), []).append(key)
+        return found
+
+    there = without_n(theirs, mine)
+    alone = {keys[0]: there.get(base, []) for base, keys in without_n(mine, theirs).items() if len(keys) == 1}
+    pairs = [(key, [key] if key in theirs else alone.get(key, [])) for key in mine]
+    return [(key, others[0]) for key, others in pairs if len(others) == 1]

@@ -144,7 +144,7 @@ class Page:
 
     def frame(self, frame: pd.DataFrame, caption: str, csv: Path | None = None) -> str:
         """A table of results as `table` shows it; gains and differences in points."""
-        shown = tables.shown(frame, ("gain", "difference"))
+        shown = tables.shown(frame, ("gain", compare.DIFFERENCE))
         return self.table(shown.to_html(index=False, border=0), caption, csv and from_root(csv))
 
     def sweep(self, folder: Path) -> dict:
