@@ -336,6 +336,7 @@ def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figu
         return captioned(figure, f"The {against} of these paths is not known", counted(table.correct))
     axes.step(best.x, best.y, where="post", color=DARK, linewidth=0.9, linestyle=":", zorder=1)
     log_ticks(axes)
+    axes.set_ylim(min(v.low for v in methods.correct) - 0.02, None)  # nothing lies below, and the names need the room
     # all names would cross each other: those of the front and A2R, and in a wide figure each family's best
     tops = [*best.index, *votes.index[-1:], *([] if narrow() else methods.groupby("family").y.idxmax())]
     shown = methods[methods.index.isin(tops) | methods.method.str.fullmatch(r"A2R@\d+( by .+)?")]
