@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from fakes import FakeServer, small_profile
 from test_studies import write_notebook
@@ -217,19 +218,29 @@ def test_after_the_run_nothing_is_missing(whole, studies, use):
 
 
 def test_minutes_are_those_of_the_speed_that_was_measured(whole, studies, use):
-    studies("01_one", EXPLORED)
+    studies("01_one", EXPLORED, READ)
     use()
     pool = explore(whole, "a", load_problems(whole)[:1], 8)
     rows = Store(whole.store_path).read().astype({"text": "str"})
     for part in whole.store_path.glob("*.parquet"):
         part.unlink()
+    times = [(3, 3), (3, 2), (4, 2), (5, 1), (26, 1), (26.5, 1), (29, 2), (29, 2)]  # ends, seconds
     with Store(whole.store_path) as store:
-        for i, row in enumerate(rows.to_dict("records")):
-            store.add({**row, "time": 1e9 + 2 * i + 1000 * (i > 4)})  # a pause after the fifth
-    speed = pool.completion_tokens.sum() / (2 * 6)
-    (row,) = planning.plan(whole).itertuples()
-    assert row.missing == 16 and row.minutes == pytest.approx(16 * pool.completion_tokens.mean() / speed / 60)
-    assert "minutes on a machine like the store's" in planning.described(whole)
+        for row, (end, seconds) in zip(rows.to_dict("records"), times, strict=True):
+            store.add({**row, "time": 1e9 + end, "seconds": float(seconds)})
+    speed = pool.completion_tokens.sum() / (5 + 1.5 + 2)  # 0 to 5, 25 to 26.5 and 27 to 29, however many at a time
+    path, _ = planning.plan(whole).itertuples()
+    assert path.missing == 16 and path.minutes == pytest.approx(16 * pool.completion_tokens.mean() / speed / 60)
+    path, _, total = (
+        line.split() for line in planning.described(whole).splitlines()[1:5] if line.split()[0] != "study"
+    )
+    assert total[:2] == ["all", "22"] and "≥" in total and path[:3] == ["one", "explorer", "a"]
+
+
+def test_of_one_batch_the_minutes_are_known_and_of_imported_samples_not():
+    batch = pd.DataFrame({"time": [7.0] * 100, "seconds": [2.0] * 100, "completion_tokens": [50] * 100})
+    assert planning.measured(batch) == pytest.approx(2500), "their latencies are not summed"
+    assert planning.measured(batch.assign(seconds=float("nan"))) is None and planning.measured(batch[:0]) is None
 
 
 def test_what_depends_on_answers_is_said_to_be_planned_in_part(whole, studies):

@@ -30,8 +30,8 @@ from a2r.store import SCHEMA, Store
 ASSUMED_SHARE = {"explorer": 0.5, "synthesizer": 0.25, "scorer": 0.0}
 COMPONENT, LETTERS = 500, 4  # tokens; letters a token
 BYTES_A_TOKEN = 1.5  # on disk: about four characters of text, compressed to a third
+SUMMED = ("missing", "tokens", "minutes", "GPU-hours", "cost", "megabytes")
 FEW = 2  # problems of each benchmark
-PAUSE = 60.0  # seconds between two samples after which a model was not at work
 
 
 def plan(lab: Profile, knobs: dict | None = None) -> pd.DataFrame:
@@ -176,10 +176,14 @@ def grid_bytes(lab: Profile) -> float:
 
 
 def measured(samples: pd.DataFrame) -> float | None:
-    """Tokens/s that stored samples of one model were written at, breaks left out; None where too few say so."""
-    gaps = np.diff(np.sort(samples.time.to_numpy()))
-    busy = gaps[gaps < PAUSE].sum()
-    return samples.completion_tokens.sum() / busy if busy > 1 else None
+    """Tokens/s that stored samples of one model were written at: all their tokens over the time in which at least one
+    of them was on its way; None where they do not say, or it is less than a tenth of a second."""
+    ends = samples.time.to_numpy()
+    starts = ends - samples.seconds.fillna(0).to_numpy()
+    order = np.argsort(starts)
+    starts, ends = starts[order], np.maximum.accumulate(ends[order])
+    busy = (ends - np.maximum(starts, np.append(-np.inf, ends[:-1]))).sum()
+    return samples.completion_tokens.sum() / busy if busy > 0.1 else None
 
 
 def expected_problems(lab: Profile) -> pd.DataFrame:
@@ -215,6 +219,10 @@ def described(lab: Profile, knobs: dict | None = None) -> str:
     ]
     if (lacking.basis == "assumed").any():
         lines.append("Where the basis is 'assumed', run a few problems first (`-p n_problems=2`): then it is measured.")
-    shown = lacking.dropna(axis=1, how="all").to_string(index=False, float_format="{:,.4g}".format, na_rep="")
+    shown = lacking.dropna(axis=1, how="all").astype(object)
+    known = {c: lacking[c].sum() for c in SUMMED if c in shown}
+    most = {c: f"≥ {v:,.4g}" if lacking[c].isna().any() else v for c, v in known.items()}
+    shown.loc[len(table)] = pd.Series({"study": "all", **most})
+    shown = shown.fillna("").to_string(index=False, float_format="{:,.4g}".format)
     total = f"{lacking.missing.sum():,} are missing: about {lacking.tokens.sum():,} tokens, {', '.join(sums)}."
     return "\n".join([f"profile {lab.name}: {needed}", shown, *lines, total])
