@@ -14,7 +14,7 @@ import pytest
 from test_report import CHROMIUM, executed, in_browser
 
 from a2r import UserError, explore, grade, synthesize
-from a2r.lab import compare, pages, view
+from a2r.lab import compare, pages, runner, scaffold, view
 from a2r.profiles import ROOT, available, load_profile
 from a2r.results.study import small_png
 
@@ -238,18 +238,18 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / "docs" / "new-study.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.slow
-def test_the_new_study_of_the_docs_runs(tmp_path):
+@pytest.fixture
+def a2r(tmp_path):
+    """Runs a command in a copy of the package and the notebooks in tmp_path; returns what it printed."""
     for name in ("a2r", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "data").symlink_to(ROOT / "data")
 
-    def a2r(command: str) -> str:
+    def run(command: str) -> str:
         program, *arguments = command.split()
         assert program == "a2r"
-        run = [sys.executable, "-m", "a2r.cli", *arguments]
         done = subprocess.run(
-            run,
+            [sys.executable, "-m", "a2r.cli", *arguments],
             cwd=tmp_path,
             env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
             capture_output=True,
@@ -258,6 +258,40 @@ def test_the_new_study_of_the_docs_runs(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
+    return run
+
+
+@pytest.mark.parametrize("study", ["symmetric", "cost", "rl"])
+def test_a_copy_has_its_own_name_where_the_study_s_stood_and_nowhere_else(tmp_path, monkeypatch, study):
+    (tmp_path / f"{study}.py").write_text('"""Of old."""\n')
+    monkeypatch.setattr(scaffold, "STUDIES", tmp_path)
+    notebook = runner.find(study)
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
+    shutil.copy(notebook, tmp_path)
+    made, _ = scaffold.new_study("lengths", study)
+    old, new = (
+        "\n".join(c.source for c in nbformat.read(p, as_version=4).cells if c.cell_type == "code")
+        for p in (notebook, made)
+    )
+    assert new.replace("lengths", study) == old and new.count('"lengths"') == old.count(f'"{study}"') >= 2
+    left = {
+        "symmetric": ["None: its symmetric ones", "list(lab.symmetric)"],
+        "cost": [],
+        "rl": ["from a2r.training import rl as training"],
+    }
+    assert all(text in new for text in left[study]) and len(re.findall(rf"\b{study}\b", new)) == len(left[study])
+
+
+@pytest.mark.slow
+def test_a_copy_runs_before_anything_in_it_is_changed(a2r, tmp_path):
+    line = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("a2r new-study"))
+    a2r(line.partition("#")[0])
+    assert "up to date" not in a2r("a2r run lengths --profile smoke -p n_problems=2")
+    assert len(pd.read_csv(tmp_path / "figures" / "smoke" / "n_problems=2" / "lengths_accuracy.csv")) == 2
+
+
+@pytest.mark.slow
+def test_the_new_study_of_the_docs_runs(a2r, tmp_path):
     make, execute = blocks("bash")
     made, module = (tmp_path / line.partition(":")[0] for line in a2r(make.strip()).splitlines())
     assert "CHANGE" in made.read_text() and "CHANGE" in module.read_text()

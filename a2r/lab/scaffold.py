@@ -27,9 +27,11 @@ def new_study(name: str, source: str) -> list[Path]:
     if not (module := STUDIES / f"{old}.py").exists():
         raise UserError(f"{old} has no module to copy; start from another study.")
     copy = nbformat.read(notebook, as_version=4)
+    # where the word is the module or the study: imported, before a dot, in quotes; `lab.symmetric` is the profile's
+    own = rf'(from a2r\.studies import (?:\w+, )*|"(?={old}")|(?<![\w./])(?=\w+\.\w)){old}\b'
     for cell in copy.cells:
         if cell.cell_type == "code":
-            cell.source = re.sub(rf"\b{old}\b", name, cell.source)
+            cell.source = re.sub(own, rf"\g<1>{name}", cell.source)
     copy.cells[0].source = (
         f"# {MARK}: what {name} is about\n\n**Question.** {MARK}: one question that this study answers.\n\n"
         f"**Method.** {MARK}: what is sampled, what is compared, what the intervals are over."
