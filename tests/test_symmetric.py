@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from fakes import write_profile
 
-from a2r import load_problems, load_profile, read_prices
+from a2r import difficulty, load_problems, load_profile, read_prices
 from a2r.results import figures, tables
 from a2r.studies import symmetric
 
@@ -94,3 +94,14 @@ def test_a_profile_of_one_set_gets_a_second_on_some_problems(lab):
     two = symmetric.two_sets(one, 2)
     assert symmetric.two_sets(lab, 2) is lab and (two.n_sets, two.n_problems) == (2, 2)
     assert symmetric.two_sets(one.with_(n_problems=1), 2).n_problems == 1
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_groups_that_no_problem_is_in_are_left_out(lab, use, n):
+    """Thirds by accuracy, of fewer problems than there are thirds."""
+    use()
+    lab = lab.with_(n_problems=n)
+    problems = load_problems(lab)
+    outcomes, pools, _ = symmetric.run(lab, problems, ["a", "b"], read_prices(lab.prices))
+    figure = symmetric.gain_by(outcomes, difficulty(problems, pools), "level of difficulty", lab.n_paths)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["medium", "hard"][-n:]

@@ -157,7 +157,8 @@ def gain_by(outcomes: pd.DataFrame, groups: pd.Series, label: str, n_paths: int)
     """A2R@N − Cons@N in points by a problem attribute (`groups`: problem_id -> group): the mean of all pairs with its
     interval, and each pair as a thin line."""
     figure, (axes,) = panels(2.3, 1)
-    a2r, cons, levels = f"A2R@{n_paths}", f"Cons@{n_paths}", list(groups.astype("category").cat.categories)
+    a2r, cons = f"A2R@{n_paths}", f"Cons@{n_paths}"
+    levels = list(groups.astype("category").cat.remove_unused_categories().cat.categories)  # of few problems not all
     per = {paired(*pair): wide[[a2r, cons]] for pair, wide in stats.per_pair(outcomes, a2r).items()}
     mean, look, ends = sum(per.values()) / len(per), looks(list(per)), []
 
