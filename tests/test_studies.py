@@ -124,6 +124,7 @@ def test_an_unknown_parameter_names_the_valid_ones(notebook):
         *[("temperature", "0.3", 0.3), ("temperature", "1", 1.0), ("share", "1e-3", 0.001)],
         *[("shuffled", "false", False), ("shuffled", "True", True), ("shuffled", False, False)],
         *[("models", "a", ["a"]), ("models", "a, b", ["a", "b"]), ("models", ("a", "b"), ["a", "b"])],
+        *[("models", "[a]", ["a"]), ("models", "[a, 'b']", ["a", "b"]), ("sizes", "[1,2]", [1, 2])],
         *[("sizes", "1,2,8", [1, 2, 8]), ("sizes", [0, 3], [0, 3]), ("words", "c", ["c"])],
     ],
 )
@@ -138,7 +139,7 @@ def test_text_becomes_what_the_notebook_expects(notebook, name, given, value):
         *[("n_paths", given, "a whole number") for given in ("four", "4.5", 4.5, True, "", [4])],
         *[("n_sets", "many", "a whole number"), ("seed", "0.5", "a whole number")],
         *[("temperature", "hot", "a number"), ("share", "half", "a number"), ("shuffled", "perhaps", "true or false")],
-        *[("models", given, "a comma-separated list") for given in ("", "a,,b", 3)],
+        *[("models", given, "a comma-separated list") for given in ("", "[]", "a,,b", 3)],
         ("sizes", "1,two", "a comma-separated list"),
     ],
 )

@@ -105,7 +105,11 @@ def convert(name: str, value, default, study: str):
         return None
     try:
         if kind is list:
-            parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+            if isinstance(value, str):  # a,b or as YAML has it: [a, b]
+                bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+                parts = [part.strip(" '\"") for part in bare.split(",")]
+            else:
+                parts = list(value)
             if not parts or "" in parts:
                 raise ValueError
             return [type((*default, "text")[0])(part) for part in parts]
