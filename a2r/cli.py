@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
     def command(do: Callable, name: str, help: str, profile: bool = True, knobs: str = "") -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help)
-        added.set_defaults(do=do)
+        added.set_defaults(do=do, usage=added)
         if profile:
             added.add_argument("--profile", default="nano", help="a name or the path of a YAML file (default: nano)")
         if knobs:
@@ -70,7 +70,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--against", metavar="PROFILE", help="another one beside it, paired over common problems")
     report.add_argument("--again", action="store_true", help="write it also where it is up to date")
 
-    view = command(view_samples, "view", "one page in which every sample of a study can be read, searched and filtered")
+    page = "one page in which every sample of a study can be read, searched and filtered"
+    view = command(view_samples, "view", page, knobs="as the run had it: n_problems, n_paths, models, ...")
     view.add_argument("study", nargs="?", default="symmetric")
     view.add_argument("--pairs", help="explorer>synthesizer, separated by commas (default: every model in both roles)")
 
@@ -91,7 +92,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 where a study failed, 2 for what a user can put right."""
-    args = parser().parse_args(argv)
+    args, unknown = parser().parse_known_args(argv)
+    if unknown:  # said with the usage of the command; `parse_args` would show that of `a2r`
+        args.usage.error(f"unrecognized arguments: {' '.join(unknown)}")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         code = args.do(args)
@@ -248,10 +251,11 @@ def write_pages(args: argparse.Namespace) -> None:
 
 
 def view_samples(args: argparse.Namespace) -> None:
-    from a2r.lab import runner, view
+    from a2r.lab import view
 
-    study = runner.find(args.study).stem[3:]
-    print(f"view: {from_root(view.write(args.profile, study, args.pairs and args.pairs.split(',')))}")
+    given = pairs(args.parameter, "-p")
+    profile = given.pop("profile", args.profile)
+    print(f"view: {from_root(view.write(profile, args.study, args.pairs and args.pairs.split(','), given))}")
 
 
 def compare_results(args: argparse.Namespace) -> int:

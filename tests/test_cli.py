@@ -273,6 +273,14 @@ def test_what_is_no_command(arguments):
     assert left.value.code == 2
 
 
+@pytest.mark.parametrize("command", ["view", "run", "list"])
+def test_an_option_that_a_command_does_not_have_shows_the_usage_of_that_command(capsys, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--nope"])
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: a2r {command} ") and f"a2r {command}: error: unrecognized arguments: --nope" in said
+
+
 def test_as_a_program():
     command = [sys.executable, "-m", "a2r.cli", "run", STUDY, "--profile", "nope"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from test_report import CHROMIUM, executed, in_browser
 
-from a2r import UserError, explore, grade, synthesize
+from a2r import UserError, cli, explore, grade, load_problems, synthesize
 from a2r.lab import compare, pages, runner, scaffold, view
 from a2r.profiles import ROOT, available, load_profile
 from a2r.results.study import small_png
@@ -216,6 +216,26 @@ def test_the_records_of_a_view_hold_what_was_asked_written_and_right(lab, proble
         assert len(record["paths"]) == lab.n_paths and sum(p["correct"] for p in record["paths"]) == record["right"]
         assert record["synthesis"]["correct"] == (record["move"] in ("rescues", "selects", "keeps"))
     assert json.loads(json.dumps(records)) == records, "everything is plain JSON"
+
+
+def test_a_view_shows_what_a_run_of_fewer_problems_made_and_else_names_the_run(lab, use, tmp_path, monkeypatch, capsys):
+    use()
+    monkeypatch.setattr(view, "VIEWS", tmp_path)
+    few = lab.with_(n_problems=2)
+    problems = load_problems(few)
+    synthesize(few, "a", problems, explore(few, "a", problems, lab.n_paths * lab.n_sets))
+    capsys.readouterr()
+    seen, asked = [], ["view", "--profile", lab.source]
+    monkeypatch.setattr(view, "page", lambda records, _: seen.extend(records) or "page")
+    assert cli.main([*asked, "-p", "n_problems=2", "-p", "models=a"]) == 0
+    assert capsys.readouterr().out.endswith("tiny-symmetric-n_problems=2-models=a.html\n")
+    assert {record["id"] for record in seen} == set(problems.problem_id) and len(problems) == 2
+    assert cli.main([*asked, "-p", "models=a"]) == 2
+    said = capsys.readouterr().err
+    assert "nothing to view: the store" in said and f"`a2r run symmetric --profile {lab.source} -p models=a`" in said
+    assert said.endswith("`a2r view -p KNOB=VALUE` shows what a run with other values made.\n") and "engine" not in said
+    for knob, sentence in (("n_pilot=2", "'n_pilot' changes nothing in a view"), ("n_problem=2", "did you mean")):
+        assert cli.main([*asked, "-p", knob]) == 2 and sentence in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import base64
 import gzip
 import html
 import json
+import shlex
 from pathlib import Path
 
 import jinja2
@@ -11,11 +12,12 @@ import pandas as pd
 
 from a2r.answers import answer_component
 from a2r.errors import UserError
+from a2r.lab import runner
 from a2r.outcomes import grade
 from a2r.pipeline import cut_sets, explore, synthesize
 from a2r.prices import price, read_prices
 from a2r.problems import load_problems
-from a2r.profiles import ROOT, Profile, load_profile
+from a2r.profiles import KNOBS, ROOT, Profile, load_profile
 from a2r.studies.controls import MOVES, transitions
 
 VIEWS = ROOT / "runs" / "views"
@@ -23,18 +25,28 @@ HERE = Path(__file__).parent
 MOST = 5000  # samples in a page
 
 
-def write(profile: str, study: str = "symmetric", pairs: list[str] | None = None, most: int = MOST) -> Path:
+def write(
+    profile: str, study: str = "symmetric", pairs: list[str] | None = None, parameters: dict | None = None
+) -> Path:
     """Write runs/views/<profile>-<study>.html with the sets of a study that are in the store; returns its path.
 
-    `pairs`: "explorer>synthesizer" texts (default: the profile's models in both roles). At most `most` samples are
-    shown, evenly from all pairs. UserError if the store has none of the pairs whole.
+    `pairs`: "explorer>synthesizer" texts (default: `models`, else the profile's, in both roles); `parameters` as the
+    run had them, and then the page's name has them too. At most MOST samples are shown, evenly from all pairs.
+    UserError if the store has none of the pairs whole.
     """
-    lab = load_profile(profile, study).with_(engine="replay")
+    given = parameters or {}
+    notebook, values, _ = runner.planned(study, profile, given)
+    study = notebook.stem[3:]
+    if other := [name for name in given if name not in (*KNOBS, "models")]:
+        raise UserError(f"'{other[0]}' changes nothing in a view; it takes {', '.join(KNOBS)} and models.")
+    lab = load_profile(profile, study).with_(engine="replay", **{k: v for k, v in values.items() if k in KNOBS})
     problems, found, lacking = load_problems(lab), [], ""
-    wanted = [tuple(pair.split(">")) for pair in pairs] if pairs else [(m, m) for m in lab.symmetric]
+    models = values.get("models") or lab.symmetric
+    wanted = [tuple(pair.split(">")) for pair in pairs] if pairs else [(m, m) for m in models]
     if odd := [pair for pair in wanted if len(pair) != 2]:
         raise UserError(f"'{'>'.join(odd[0])}' is no pair; give it as explorer>synthesizer.")
-    each = max(1, most // (len(wanted) * (lab.n_paths + lab.n_syntheses) * lab.n_sets))
+    imported = [model for pair in wanted for model in pair if lab.model(model).imported]
+    each = max(1, MOST // (len(wanted) * (lab.n_paths + lab.n_syntheses) * lab.n_sets))
     for explorer, synthesizer in wanted:
         try:
             some = problems.iloc[:: -(-len(problems) // each)]
@@ -42,10 +54,17 @@ def write(profile: str, study: str = "symmetric", pairs: list[str] | None = None
             found += sets(some, pool, grade(synthesize(lab, synthesizer, some, pool), some), lab)
         except UserError as error:
             lacking = str(error)
-    if not found:
+    if not found and imported:
         raise UserError(f"there is nothing to view: {lacking}")
+    if not found:
+        options = ["--profile", profile] * (profile != "nano")
+        options += [text for name, value in given.items() for text in ("-p", f"{name}={value}")]
+        makes = f"`{shlex.join(['a2r', 'run', study, *options])}` makes them"
+        others = "`a2r view -p KNOB=VALUE` shows what a run with other values made"
+        raise UserError(f"there is nothing to view: {lacking.partition(';')[0]}; {makes}, {others}.")
     VIEWS.mkdir(parents=True, exist_ok=True)
-    path = VIEWS / f"{lab.name}-{study}.html"
+    name = "-".join([lab.name, study, *(f"{knob}={value}" for knob, value in given.items())])
+    path = VIEWS / f"{name.replace('/', '-')}.html"
     path.write_text(page(found, f"A2R samples: {study} on profile {lab.name}"), encoding="utf-8")
     return path
 
