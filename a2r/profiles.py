@@ -1,6 +1,7 @@
 """Profiles: small YAML files that say which models, problems and sampling a study uses."""
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -140,6 +141,11 @@ class Profile:
     changes: tuple = ()  # what `with_` changed, as (name, value) pairs; runs that differ keep their results apart by it
 
     @property
+    def shipped(self) -> bool:
+        """Whether it comes with the repository."""
+        return Path(self.source).parent == PROFILES
+
+    @property
     def store_path(self) -> Path:
         return ROOT / self.store
 
@@ -211,6 +217,20 @@ class Profile:
 def available() -> list[str]:
     """Names of the profiles that come with the repository."""
     return sorted(p.stem for p in PROFILES.glob("*.yaml"))
+
+
+def check_folder(lab: Profile) -> None:
+    """UserError where the profile's folder of results holds those of another profile that is still there: its file has
+    the same name, and they would overwrite each other's."""
+    folder = ROOT / lab.figures / lab.name
+    for path in folder.rglob("*.json"):
+        note = json.loads(path.read_text())
+        source = note.get("source") or PROFILES / f"{note.get('profile')}.yaml"
+        if (ROOT / source).exists() and not (ROOT / source).samefile(lab.source):
+            other = f"{from_root(folder)} holds results of the profile {from_root(ROOT / source)}"
+            raise UserError(
+                f"{other}, which {from_root(Path(lab.source))} would overwrite; rename one of the two files."
+            )
 
 
 def load_profile(name: str, study: str | None = None) -> Profile:

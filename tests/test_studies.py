@@ -1,6 +1,8 @@
 """Notebooks as studies: refused before anything runs, kept when a cell fails, and executed as they are committed."""
 
 import itertools
+import json
+import shutil
 import time
 from pathlib import Path
 
@@ -233,6 +235,28 @@ def test_a_study_that_fails_leaves_the_figures_as_they_were(notebooks, tmp_path)
     with pytest.raises(StudyFailed, match="ZeroDivisionError"):
         runner.run("small", profile, {"seed": 2}, progress=False)
     assert len(before) == 7 and before == {file: file.read_bytes() for file in figures.rglob("*.*")}
+
+
+def test_a_second_profile_file_of_one_name_does_not_overwrite_the_results_of_the_first(notebooks, tmp_path):
+    cell = "study = a2r.begin(a2r.load_profile(profile), 'small', {})\nstudy.finish()"
+    write_notebook(notebooks, "01_small", f"import a2r\n{cell}")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    first, second = (write_profile(tmp_path / name, figures=str(tmp_path / "figures")) for name in ("one", "two"))
+    for _ in range(2):
+        runner.run("small", str(first), progress=False)
+    said = f"figures/tiny holds results of the profile {first}, which {second} would overwrite; rename one of the two"
+    with pytest.raises(UserError, match=said):
+        runner.run("small", str(second), progress=False)
+    own = second.rename(tmp_path / "nano.yaml")
+    (tmp_path / "figures" / "nano").mkdir()
+    shutil.copy(ROOT / "figures" / "nano" / "grid.json", tmp_path / "figures" / "nano")
+    with pytest.raises(UserError, match=r"results of the profile a2r/profiles/nano\.yaml, which"):
+        runner.run("small", str(own), progress=False)
+    first.unlink()
+    runner.run("small", str(own.rename(second)), progress=False)
+    source = json.loads((tmp_path / "figures" / "tiny" / "small.json").read_text())["source"]
+    assert source == str(second), "whoever moves a profile goes on in its folder"
 
 
 def test_the_interrupt_that_shuts_a_kernel_down_is_no_error(notebooks, tmp_path, capfd):

@@ -1,5 +1,7 @@
-"""Whether a profile can run here, before it does: models, problems, prices, engine, GPUs, keys, disk. Nothing is sampled
-or made."""
+"""Whether a profile can run here, before it does: models, problems, prices, engine, GPUs, keys, disk.
+
+Nothing is sampled or made.
+"""
 
 import os
 import shutil

@@ -14,7 +14,7 @@ from pathlib import Path
 from a2r.errors import StudyFailed, UserError, nearest
 from a2r.prices import read_prices
 from a2r.problems import load_problems, online
-from a2r.profiles import KNOBS, ROOT, digest, from_root, load_profile
+from a2r.profiles import KNOBS, ROOT, check_folder, digest, from_root, load_profile
 
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs" / "notebooks"
@@ -165,6 +165,7 @@ def ready(study: str, profile: str = "nano", parameters: dict | None = None) -> 
     """
     notebook, values, _ = planned(study, profile, parameters)
     lab = load_profile(values["profile"], notebook.stem[3:])
+    check_folder(lab)
     if values.get("contexts"):
         from a2r import references
 

@@ -171,8 +171,10 @@ def read_outcomes(lab: Profile) -> dict[str, pd.DataFrame]:
 
 
 def provenance(lab: Profile, study: str, parameters: dict) -> dict:
-    """Commit, parameters, model revisions, package versions."""
+    """Commit, parameters, model revisions, package versions; the file of a profile of the user's own."""
     about = {"study": study, "profile": lab.name, "parameters": parameters, "commit": commit()}
+    if not lab.shipped:
+        about["source"] = from_root(Path(lab.source))
     models, packages = {model.name: model.identity for model in lab.models}, dict(trace.versions())
     return {**about, "models": models, "python": packages.pop("python"), "packages": packages}
 
