@@ -29,7 +29,7 @@ def ran(monkeypatch, tmp_path):
         return tmp_path / "executed.ipynb"
 
     monkeypatch.setattr(runner, "run", run)
-    monkeypatch.setattr(runner, "side_by_side", lambda _: nullcontext(run))  # in this process
+    monkeypatch.setattr(runner, "side_by_side", lambda _: nullcontext(lambda *each: runner.run(*each)))  # here
     monkeypatch.setattr(runner, "ready", lambda *_: None)
     monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")  # where nothing is up to date
     made = {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []}
