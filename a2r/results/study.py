@@ -62,6 +62,9 @@ class Study:
         """
         path, caption = self.pictures / f"{self.name}_{name}", getattr(figure, "caption", "")
 
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # which moves things a little at every drawing, so that no two would be equal
+
         def drawn(form: str, field: str, provenance: dict, **more) -> bytes:
             file, note = io.BytesIO(), json.dumps(provenance, sort_keys=True, default=str)
             figure.savefig(file, format=form, metadata={"Title": path.name, field: note, **more})
