@@ -209,7 +209,7 @@ def test_files_that_would_come_out_the_same_are_left_alone(lab, monkeypatch):
     def save(commit: str, table: pd.DataFrame, height: float = 1.0) -> dict[str, bytes]:
         monkeypatch.setattr(study, "commit", lambda: commit)
         run = begin(lab, "small", {})
-        figure = Figure(figsize=(2, 2))
+        figure = Figure(figsize=(2, 2), layout="constrained")
         figure.subplots().plot([0, 1], [0, height])
         run.table(table, "table")
         run.figure(figure, "figure")
