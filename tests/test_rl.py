@@ -17,7 +17,7 @@ from a2r.problems import allowed_tests, read
 from a2r.profiles import Benchmark
 from a2r.results import figures
 from a2r.studies import claims, stability
-from a2r.studies.rl import before_after, with_kept, within_dial
+from a2r.studies.rl import before_after, checked, with_kept, within_dial
 from a2r.training import rl
 from a2r.training.rl import Recipe
 
@@ -380,7 +380,8 @@ def test_claim_four_compares_the_rl_synthesizer_with_its_base(nano, shift, verdi
     strict = after(0)  # where more tests than allowed are wrong, nothing is gained
     both = with_kept(rows, strict)
     card = claims.scorecard({"rl": both}, nano)
-    gain, within = card[card.id == "C4"].itertuples()
+    gain, within, dial = card[card.id == "C4"].itertuples()
+    assert dial.verdict == "not run (rl of nano-dial)"
     assert gain.verdict == verdict and gain.value.estimate == pytest.approx(shift / 40)
     assert within.verdict == "not resolved" and within.value.estimate == 0
     table = before_after(both, "nano-48", "nano-48-rl").set_index(["method", "explorer"]).difference
@@ -411,6 +412,7 @@ def test_what_a_synthesis_spends_is_counted_by_problem_and_held_against_what_it_
         "<think>\nc=3:2 no\n</think>\n\n\\boxed{1}",
     ]
     frame = pd.DataFrame({"problem_id": ["p", "q"], "set": 0, "text": texts, "completion_tokens": [30, 10]})
+    frame["correct"] = [True, False]
     (row,) = spent(lab, problems, {"small": pool}, {("small", "large"): frame}).itertuples()
     assert (row.explorer, row.synthesizer, row.n) == ("small", "large", 2)
     assert (row.tokens.estimate, row.tests.estimate, row.different.estimate) == (20, 2, 1.5)
@@ -419,5 +421,29 @@ def test_what_a_synthesis_spends_is_counted_by_problem_and_held_against_what_it_
     graded = {("small", "large"): frame.assign(correct=True)}
     (strict,) = within_dial(lab, problems, {"small": pool}, graded).values()
     assert strict.correct.tolist() == [False, True]
+    assert pd.isna([row.slips, row.found, row.told]).all()  # no problem of numbers
     undialled = problems.assign(question="Which two?")
     assert spent(lab, undialled, {"small": pool}, {("small", "large"): frame}).within.isna().all()
+
+
+def test_where_a_synthesis_fails_is_told_by_its_tests(nano):
+    from a2r.studies.rl import tests_and_tokens as spent
+
+    lab = nano.with_(n_paths=1, n_sets=1)
+    question = "Parcels weigh: (a) 100 (b) 200 (c) 150. Two of them weigh 350 together. You may test 4. Which are they?"
+    ids = list(map(str, range(40)))
+    problems = pd.DataFrame({"benchmark": "b", "problem_id": ids, "question": question, "answer": "23"})
+    pool = pd.DataFrame({"benchmark": "b", "problem_id": ids, "model": "small", "index": 0, "text": ""})
+    good, sum_, verdict, absent = (
+        "b+c=200+150=350:350 yes",
+        "a+b=100+200=400:350 no",
+        "a+c=100+150=250:350 yes",
+        "a+d=100+9=109:350 no",
+    )
+    texts = [f"<think>\n{good}\n</think>\n\n", f"<think>\n{sum_}\n{verdict}\n{absent}\n</think>\n\n"]
+    assert [checked(question, "23", text) for text in texts] == [(0, 1), (3, 0)]
+    frame = pd.DataFrame({"problem_id": ids, "set": 0, "text": texts * 20, "completion_tokens": 9, "correct": True})
+    both = {("small", "large"): frame, ("other", "large"): frame.assign(correct=False)}
+    table = spent(lab, problems, {"small": pool, "other": pool}, both).set_index("explorer")
+    assert [v.estimate for v in table.slips] == [0.75] * 3 and [v.estimate for v in table.found] == [0.5] * 3
+    assert {e: v.estimate for e, v in table.told.items()} == {"small": 1, "other": 0, "mean of all": 0.5}

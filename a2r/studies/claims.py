@@ -24,6 +24,7 @@ from a2r.references import ALONE
 from a2r.results import stats
 from a2r.results.figures import DARK, MUTED, bars, captioned, narrow, panels, points, said, sideways, small
 from a2r.results.stats import DIFFERENCE, KEYS, TOLERANCE, Interval
+from a2r.results.study import read_outcomes
 
 MARGIN = 0.02  # d, in accuracy
 LEVEL = 0.05
@@ -98,6 +99,12 @@ class Claim:
     by_test: bool = False
     paper: str = ""
     history: str = ""
+
+    @property
+    def source(self) -> str:
+        """The study whose outcomes it needs, and of which profile where that is none of the family's ("rl of x")."""
+        profile = self.protocol.profile
+        return self.needs if profile == Protocol.profile else f"{self.needs} of {profile}"
 
     @property
     def rule(self) -> str:
@@ -323,21 +330,23 @@ def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
     """One row a claim: statistic, rule, protocol, when they were fixed, what the paper reports, Interval, n, p,
     verdict, note.
 
-    `outcomes` by study; a claim whose study is lacking, or lacks a pair or a problem, is "not run" and says so, and the
-    others go on. `p_holm` is Holm's over all rows that were run. `note`: what it was measured against where the data
-    decide that, where the run departs from the protocol, and where rule or protocol were changed after data were seen.
+    `outcomes` by study (`Claim.source`); a claim whose study is lacking, or lacks a pair or a problem, is "not run" and
+    says so, and the others go on. `p_holm` is Holm's over all rows that were run. `note`: what it was measured against
+    where the data decide that, where the run departs from the protocol, and where rule or protocol were changed after
+    data were seen.
     """
     rows = []
     for claim in CLAIMS:
-        evidence, verdict, departed = NONE, f"{NOT_RUN} ({claim.needs})", ""
-        if claim.needs in outcomes:
+        evidence, verdict, departed = NONE, f"{NOT_RUN} ({claim.source})", ""
+        if (found := outcomes.get(claim.source)) is not None:
+            at = lab if claim.source == claim.needs else load_profile(claim.protocol.profile)
             try:
                 name, *arguments = claim.measure
-                evidence = globals()[name](outcomes[claim.needs], lab, *arguments)
+                evidence = globals()[name](found, at, *arguments)
                 verdict = claim.verdict(evidence)
-                departed = claim.protocol.departures(lab, outcomes[claim.needs])
+                departed = claim.protocol.departures(at, found)
             except LookupError as lacking:
-                verdict = f"{NOT_RUN} (no {lacking.args[0]} in {claim.needs})"
+                verdict = f"{NOT_RUN} (no {lacking.args[0]} in {claim.source})"
         told = {
             name: getattr(claim, name) for name in ("id", "claim", "statistic", "rule", "protocol", "fixed", "paper")
         }
@@ -349,6 +358,14 @@ def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
     tested = table.p.notna()
     table.loc[tested, "p_holm"] = stats.holm(table.p[tested])
     return table
+
+
+def beside(lab: Profile) -> dict[str, pd.DataFrame]:
+    """Outcomes that claims need of other profiles than the family's own, by `Claim.source`: they stand beside nano's
+    alone, whose training they share."""
+    others = [claim for claim in CLAIMS if claim.source != claim.needs] if lab.name == Protocol.profile else []
+    read = {claim.source: read_outcomes(load_profile(claim.protocol.profile)).get(claim.needs) for claim in others}
+    return {source: rows for source, rows in read.items() if rows is not None}
 
 
 FOUND = ["id", "claim", "statistic", "value", "n", "p", "p_holm", "verdict", "paper"]  # what a reader wants first

@@ -1,7 +1,9 @@
 """RL of the synthesizer: how it was trained, and what it does on the same sets before and after (claim C4)."""
 
 import re
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -10,9 +12,12 @@ from a2r.problems import allowed_tests, made_tests
 from a2r.profiles import Profile
 from a2r.results import stats
 from a2r.results.figures import DARK, bars, captioned, colour, counted, panels, points, said, sideways, small
+from a2r.training.nano.puzzles import LETTERS, parcels_candidate
 
 KEPT = " within the dial"  # ends the name of a method whose outputs are wrong where they test more than allowed
 CANDIDATE = re.compile(r"^([a-l+]+)=", re.M)  # what a line of the embedded family's thinking tests
+PARCEL, TOTAL = re.compile(r"\([a-l]\) (\d+)"), re.compile(r"weigh (\d+) together")  # of the problems of numbers
+ALL = "mean of all"
 
 
 def settings(record: dict) -> pd.DataFrame:
@@ -51,23 +56,62 @@ def with_kept(outcomes: pd.DataFrame, strict: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([outcomes, kept.assign(method=kept.method + KEPT)], ignore_index=True)
 
 
+def checked(question: str, answer: str, text: str) -> tuple[float, float]:
+    """Of an output on a problem of numbers: how many of its tests are wrong (a sum, the verdict, or a candidate that
+    there is not), and whether the right candidate is among them (0 or 1). nan for problems of another kind."""
+    if not (total := TOTAL.search(question)):
+        return np.nan, np.nan
+    weights, thinking = list(map(int, PARCEL.findall(question))), text.partition("</think>")[0]
+    chosen = combinations(range(len(weights)), len(answer))
+    known = {parcels_candidate(weights, taken, int(total[1])).line for taken in chosen}
+    tests = [line.strip() for line in thinking.replace("<think>", "").splitlines() if line.strip()]
+    right = "+".join(LETTERS[int(digit) - 1] for digit in answer)
+    return sum(line not in known for line in tests), float(right in CANDIDATE.findall(thinking))
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """One by the other; nan where there is no whole."""
+    return part / np.where(whole > 0, whole, np.nan)
+
+
 def tests_and_tokens(
     lab: Profile, problems: pd.DataFrame, pools: dict[str, pd.DataFrame], syntheses: dict[tuple[str, str], pd.DataFrame]
 ) -> pd.DataFrame:
-    """What a synthesis spends, one row an explorer and synthesizer, as Intervals over problems: completion tokens, the
-    lines of its thinking (`tests`, on the embedded problems one a candidate), the different candidates among them, and
-    `within`, the share of syntheses that test no more than allowed (blank for problems without a dial)."""
-    rows = []
+    """What a synthesis spends and where it fails, one row an explorer and synthesizer and one for all explorers, as
+    Intervals over problems.
+
+    Completion tokens; the lines of its thinking (`tests`, on the embedded problems one a candidate); the different
+    candidates among them; `slips`, the share of tests that are wrong, and `found`, of syntheses that test the right
+    candidate (`checked`); `told`, the share of those that are right; and `within`, the share of syntheses that test no
+    more than allowed. Blank for problems without candidates, or without a dial.
+    """
+    asked, parts = problems.set_index("problem_id"), {}
     for (explorer, synthesizer), frame in syntheses.items():
         allowed, tests = may_test(lab, problems, pools[explorer], frame), frame.text.map(made_tests)
+        of = asked.loc[frame.problem_id]
+        wrong, found = zip(*map(checked, of.question, of.answer, frame.text), strict=True)
         spent = {
+            "problem_id": frame.problem_id,
             "tokens": frame.completion_tokens,
             "tests": tests,
             "different": [len(set(CANDIDATE.findall(text.partition("</think>")[0]))) for text in frame.text],
+            "wrong": wrong,
+            "found": found,
+            "told": frame.correct * pd.Series(found, frame.index),
             "within": (tests <= allowed).astype(float).where(allowed.notna()),
         }
-        per = pd.DataFrame(spent, frame.index).groupby(frame.problem_id).mean()
-        made = {name: stats.interval(per[name], bounds=None) for name in spent if name != "within"}
+        parts[explorer, synthesizer] = pd.DataFrame(spent, frame.index)
+    if len(pools) > 1:
+        names = dict.fromkeys(synthesizer for _, synthesizer in parts)
+        parts |= {(ALL, name): pd.concat([p for (_, s), p in parts.items() if s == name]) for name in names}
+    rows = []
+    for (explorer, synthesizer), part in parts.items():
+        per = part.groupby("problem_id").mean()
+        made = {name: stats.interval(per[name], bounds=None) for name in ("tokens", "tests", "different")}
+        made |= dict.fromkeys(("slips", "found", "told"))
+        if per.found.notna().all():
+            slips, told = (stats.bootstrap([per[a], per[b]], share) for a, b in (("wrong", "tests"), ("told", "found")))
+            made |= {"slips": slips, "found": stats.interval(per.found), "told": told}
         made["within"] = stats.interval(per.within) if per.within.notna().all() else None
         rows.append({"explorer": explorer, "synthesizer": synthesizer, **made, "n": len(per)})
     return pd.DataFrame(rows)
@@ -85,7 +129,7 @@ def before_after(outcomes: pd.DataFrame, before: str, after: str, n_paths: int =
             index=["benchmark", "problem_id"], columns=["synthesizer", "explorer"], values="correct"
         )
         pairs = {e: (wide[before, e], wide[after, e]) for e in rows.explorer.unique()}
-        pairs["mean of all"] = (wide[before].mean(axis=1), wide[after].mean(axis=1))
+        pairs[ALL] = (wide[before].mean(axis=1), wide[after].mean(axis=1))
         table = pd.DataFrame(
             {
                 "method": method,
@@ -113,7 +157,7 @@ def draw_before_after(table: pd.DataFrame) -> Figure:
         part = table[table.method == method]
         sideways(axes, list(part.explorer))
         for i, (v, explorer) in enumerate(zip(points(list(part.difference)), part.explorer, strict=True)):
-            shade = DARK if explorer == "mean of all" else colour("A2R")
+            shade = DARK if explorer == ALL else colour("A2R")
             axes.errorbar([v.estimate], [i], xerr=bars([v]), fmt="o", color=shade)
             text = f"{part[before].iloc[i].estimate:.2f} → {part[after].iloc[i].estimate:.2f}"
             axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), fontsize=small(), va="center")
