@@ -34,7 +34,7 @@ def test_every_page_is_as_its_template_and_tables_give_it():
 
 def test_trainings_from_other_seeds_stand_beside_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "FIGURES", tmp_path)
-    for name, made in {"nano": "nano", "seed-1": "nano", "seed-2": "nano"}.items():
+    for name, made in {"nano": "nano", "seed-1": "nano", "seed-2": "nano", "nano-dial": "nano-dial"}.items():
         shutil.copytree(ROOT / "figures" / made, tmp_path / name, ignore=shutil.ignore_patterns("*.pdf", "*.png"))
     path = tmp_path / "seed-1" / "grid_accuracy.csv"
     grid = pd.read_csv(path)
