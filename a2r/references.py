@@ -107,13 +107,16 @@ def read(
     return graded if tests is None else {**graded, "tests": tests}
 
 
-def kinds(explorer: str, synthesizer: str, wanted: list[str] | None = None) -> tuple[str, ...]:
-    """The contexts of a pair: those `wanted`, else all for a model's own paths and CLAIMED for another's.
+def kinds(lab: Profile, explorer: str, synthesizer: str, wanted: list[str] | None = None) -> tuple[str, ...]:
+    """The contexts of a pair: those `wanted`, else CLAIMED, and all where the synthesizer of the profile's
+    A2R-Efficient reads its explorer's paths or its own.
 
     UserError for a context that there is not; "references" is always among them.
     """
     if strange := set(wanted or ()) - set(CONTEXTS):
         near = nearest(min(strange), CONTEXTS)
         raise UserError(f"there is no reference context '{min(strange)}'{near}; choose {', '.join(CONTEXTS)}.")
-    chosen = wanted or (CONTEXTS if explorer == synthesizer else CLAIMED)
+    small, middle = lab.efficient[:2]
+    focus = {middle, lab.base_of(middle)}
+    chosen = wanted or (CONTEXTS if synthesizer in focus and explorer in {small, *focus} else CLAIMED)
     return tuple(kind for kind in CONTEXTS if kind in chosen or kind == "references")

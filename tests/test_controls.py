@@ -112,11 +112,14 @@ def test_errors_of_checking_by_hand(lab):
     assert "with e− + e+ below 1, for 0 of 1 pairs" in shown.caption
 
 
-def test_which_contexts_a_pair_gets():
-    assert references.kinds("a", "a") == tuple(references.CONTEXTS) and references.kinds("a", "b") == references.CLAIMED
-    assert references.kinds("a", "b", ["traces", "none"]) == ("references", "none", "traces")
+def test_which_contexts_a_pair_gets(lab):
+    small, middle, large = lab.efficient
+    for explorer in (small, middle):
+        assert references.kinds(lab, explorer, middle) == tuple(references.CONTEXTS)
+    assert references.kinds(lab, large, middle) == references.kinds(lab, large, large) == references.CLAIMED
+    assert references.kinds(lab, "a", "b", ["traces", "none"]) == ("references", "none", "traces")
     with pytest.raises(UserError, match=r"no reference context 'trace' \(did you mean 'traces'\?\); choose references"):
-        references.kinds("a", "a", ["trace"])
+        references.kinds(lab, "a", "a", ["trace"])
 
 
 def test_pairs_have_what_rl_made_on_its_base_s_paths(lab):

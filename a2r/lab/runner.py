@@ -169,7 +169,7 @@ def ready(study: str, profile: str = "nano", parameters: dict | None = None) -> 
     if values.get("contexts"):
         from a2r import references
 
-        references.kinds("", "", values["contexts"])  # refuses one that there is not
+        references.kinds(lab, "", "", values["contexts"])  # refuses one that there is not
     load_problems(lab)
     read_prices(values.get("prices") or lab.prices)
     if lab.engine in ("auto", "transformers", "vllm"):
