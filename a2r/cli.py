@@ -157,8 +157,10 @@ def run_studies(args: argparse.Namespace) -> None:
                 started = time.monotonic()
                 executed.append(run(*each))
                 took += (time.monotonic() - started) * (usual[i] > 0)
-                made = {kind: _common(paths) for kind, paths in runner.results(executed[-1]).items() if paths}
-                said = f"notebook {from_root(executed[-1])}; {'; '.join(f'{k} {v}' for k, v in made.items())}"
+                made = runner.results(executed[-1])
+                places = {"notebook": [from_root(executed[-1])], **made, "says": []}
+                said = "; ".join(f"{kind} {_common(paths)}" for kind, paths in places.items() if paths)
+                said = "\n  ".join([*made.get("says", [])[:1], said])
             else:
                 executed.append(runner.planned(*each)[2])
                 made = runner.results(executed[-1])

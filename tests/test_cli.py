@@ -33,6 +33,7 @@ def ran(monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "ready", lambda *_: None)
     monkeypatch.setattr(runner, "RUNS", tmp_path / "runs")  # where nothing is up to date
     made = {"tables": ["in/x_a.csv", "in/x_b.csv"], "figures": ["in/x.png"], "provenance": []}
+    made["says"] = ["A2R is better", "by much"]
     monkeypatch.setattr(runner, "results", lambda executed: made)
     return calls
 
@@ -171,7 +172,7 @@ def test_a_reader_that_has_had_enough_is_no_error(tmp_path):
 def test_a_run_says_what_it_made(capsys, ran, tmp_path):
     assert cli.main(["run", STUDY, "--profile", "smoke", "-p", "seed=3"]) == 0
     assert ran == [(STUDY, "smoke", {"seed": "3"})]
-    said = f"{STUDY}: notebook {tmp_path / 'executed.ipynb'}; tables in/x_*; figures in/x.png\n"
+    said = f"{STUDY}: A2R is better\n  notebook {tmp_path / 'executed.ipynb'}; tables in/x_*; figures in/x.png\n"
     assert capsys.readouterr().out == said
 
 

@@ -332,7 +332,7 @@ def test_a_committed_notebook_runs(path, smoke, monkeypatch):
     started = time.time()
     executed = runner.run(path.stem, str(smoke), progress=False)
     made = runner.results(executed)
-    assert made["tables"] and made["figures"] and made["provenance"]
+    assert made["tables"] and made["figures"] and made["provenance"] and all(made.pop("says"))
     files = [name.replace("{pdf,png}", kind) for name in itertools.chain(*made.values()) for kind in ("pdf", "png")]
     for file in map(Path, files):
         assert file.is_relative_to(smoke.parent) and file.stat().st_size > 0 and file.stat().st_mtime >= started - 1

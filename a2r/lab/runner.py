@@ -292,8 +292,8 @@ def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[...,
 
 
 def results(executed: Path) -> dict[str, list[str]]:
-    """What the last cell of an executed study says it made: {"tables": [...], "figures": [...]}; paths from the
-    repository's root."""
+    """What the last cell of an executed study says it made: {"tables": [...], "figures": [...]}, paths from the
+    repository's root, and what its figures say."""
     for cell in reversed(json.loads(executed.read_text(encoding="utf-8"))["cells"]):
         for out in cell.get("outputs", []):
             if made := out.get("data", {}).get("application/vnd.a2r+json"):

@@ -37,7 +37,7 @@ class Study:
         folder = "_".join(f"{k}={v}" for k, v in changed.items())
         self.folder = ROOT / lab.figures / lab.name / folder.replace("/", "-")
         self.provenance = provenance(lab, name, parameters)
-        self.made: dict[str, list[str]] = {"tables": [], "figures": []}
+        self.made: dict[str, list[str]] = {"tables": [], "figures": [], "says": []}
         self.files: dict[Path, bytes | None] = {}  # what `finish` writes; None where the file stays as it is
         size = figures.size()
         self.pictures = self.folder if size == figures.DEFAULT else self.folder / size
@@ -78,6 +78,7 @@ class Study:
         picture = {"alt": caption or name, "width": round(110 * figure.get_size_inches()[0])}
         about = {"image/png": picture, "a2r": {"figure": from_root(path), "caption": caption}}
         if caption:
+            self.made["says"].append(figure.says)
             display(Markdown(f"### {figure.says}"), metadata={"a2r": {"caption of": from_root(path)}})
         png = path.with_suffix(".png")
         png = small_png(io.BytesIO(self.files[png]) if self.files[png] else png)
@@ -139,7 +140,7 @@ class Study:
                 tables.written(path, content)
         given = (self.lab.source, self.lab.prices, *(benchmark.path for benchmark in self.lab.benchmarks))
         trace.write(set(self.files), {ROOT / place for place in given})
-        lines = "\n".join(f"{kind:10} {', '.join(paths)}" for kind, paths in self.made.items())
+        lines = "\n".join(f"{kind:10} {', '.join(paths)}" for kind, paths in self.made.items() if kind != "says")
         display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
 
 
