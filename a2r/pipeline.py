@@ -11,8 +11,8 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -158,7 +158,7 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
 
         found, wanted, rows, requests = looked()
         if requests:
-            with store.turn() if profile.engine != "openai" else nullcontext():
+            with turns(store, profile, name, role, asks), store:  # written before the next one looks
                 found, wanted, rows, requests = looked()  # again: another study may have sampled them meanwhile
                 if requests:
                     generate(profile, profile.model(name), role, requests, rows, store)
@@ -169,6 +169,22 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
         samples = answered(found, wanted, name, role)
         sys.audit("a2r.samples", profile.store_path, samples)  # for who keeps account of what is read (results.trace)
         return samples
+
+
+@contextmanager
+def turns(store: Store, profile: Profile, name: str, role: str, asks: list[Ask]) -> Iterator[None]:
+    """Held by who samples, so that who wants the same samples finds them there: on a CPU the turn of each condition of
+    this model, on a GPU, which one model fills, that of all. Servers have room for everybody."""
+    about = f"{name} {role} {profile.sampling_of(name, role).temperature}"
+    wanted = {f"{about} {item.condition}" for item in asks} if profile.engine != "openai" else set()
+    if wanted:
+        import torch  # the engine will need it
+
+        wanted = {"GPU"} if torch.cuda.is_available() else wanted
+    with ExitStack() as stack:
+        for what in sorted(wanted):  # all in one order, or two could wait for each other
+            stack.enter_context(store.turn(what))
+        yield
 
 
 def answered(found: pd.DataFrame, wanted: list[tuple[str, Ask]], name: str, role: str) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -95,9 +96,9 @@ class Store:
     def __exit__(self, *_) -> None:
         self.flush()
 
-    def turn(self) -> FileLock:
-        """Held while models run on this machine, whose processors, or GPU, one process at a time can use well."""
-        return FileLock(self.folder / ".turn")
+    def turn(self, what: str) -> FileLock:
+        """Held by a process while it samples `what`, so that another one that wants the same finds it here."""
+        return FileLock(self.folder / f".turn-{quote(what, safe='')}")
 
     def add(self, row: dict) -> None:
         """Take one sample; it is on disk after FLUSH_SECONDS at the latest, whether or not another one comes."""
@@ -321,9 +322,14 @@ class Reader:
         self.parts: list[Part] = []
         self.rows = located([])  # one an id, which is the index
         self.derived: dict[str, dict[Path, pd.DataFrame]] = {}
+        self.looking = threading.Lock()
 
     def look(self) -> list[Part]:
         """Take in the parts that are there now; returns them."""
+        with self.looking:  # else one thread would take for known what another has only begun to read
+            return self._look()
+
+    def _look(self) -> list[Part]:
         before, complete = list(self.stamps), False
         while not complete:
             found = {}

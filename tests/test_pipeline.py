@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -346,6 +347,19 @@ def test_what_makes_no_sense_is_refused(lab, problems, use):
 def changed(lab, **model):
     """The profile with something else about model b."""
     return replace(lab, models=(lab.models[0], replace(lab.models[1], **model)))
+
+
+def test_who_wants_the_same_samples_waits_and_who_wants_others_does_not(lab, problems, use):
+    engine = use(FakeEngine(pause=0.02))
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: explore(lab, "a", problems, 8), range(2))
+    assert engine.opened == 1 and len(engine.asked) == 24 and one.id.equals(other.id)
+    both = threading.Barrier(2, timeout=30)
+    engine.generate = lambda requests: (both.wait(), FakeEngine.generate(engine, requests))[1]
+    contexts = [Context(one), Context(one, "none", lambda paths: [])]
+    with ThreadPoolExecutor(2) as pool:
+        read, alone = pool.map(lambda shown: synthesize_all(lab, "b", problems, [shown])[0], contexts)
+    assert engine.opened == 3 and len(read) == len(alone) == 6
 
 
 @pytest.mark.parametrize(
