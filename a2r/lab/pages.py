@@ -226,9 +226,10 @@ def shipped() -> str:
     return markdown(pd.DataFrame(rows))
 
 
-def caption(name: str, folder: Path | None = None) -> str:
-    """The caption of a figure of the family (or in a folder), as its .tex has it; "" where there is none."""
-    tex = (folder or FIGURES / FAMILY) / f"{name}_figure.tex"
+def caption(name: str, folder: str | Path = FAMILY) -> str:
+    """The caption of a figure of the family (or of a folder, from figures on), as its .tex has it; "" where there is
+    none."""
+    tex = FIGURES / folder / f"{name}_figure.tex"
     text = re.search(r"\\caption\{(.*)\}", tex.read_text())[1] if tex.exists() else ""
     for sign, command in tables.SIGNS.items():
         text = text.replace(command, sign)
