@@ -173,14 +173,14 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
 
 @contextmanager
 def turns(store: Store, profile: Profile, name: str, role: str, asks: list[Ask]) -> Iterator[None]:
-    """Held by who samples, so that who wants the same samples finds them there: on a CPU the turn of each condition of
-    this model, on a GPU, which one model fills, that of all. Servers have room for everybody."""
+    """Held by who samples, so that who wants the same samples finds them there: for a small model on a CPU the turn of
+    each of its conditions; for one that fills the machine, or any on a GPU, that of all such. Servers need none."""
     about = f"{name} {role} {profile.sampling_of(name, role).temperature}"
     wanted = {f"{about} {item.condition}" for item in asks} if profile.engine != "openai" else set()
     if wanted:
         import torch  # the engine will need it
 
-        wanted = {"GPU"} if torch.cuda.is_available() else wanted
+        wanted = {"machine"} if torch.cuda.is_available() or profile.model(name).large else wanted
     with ExitStack() as stack:
         for what in sorted(wanted):  # all in one order, or two could wait for each other
             stack.enter_context(store.turn(what))

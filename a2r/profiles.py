@@ -68,6 +68,11 @@ class Model:
         return str(self.folder or self.path)
 
     @property
+    def large(self) -> bool:
+        """Whether it has a machine without a GPU for itself when it samples, as a model of unknown size does."""
+        return not self.parameters or self.parameters > 1e8
+
+    @property
     def imported(self) -> bool:
         """Whether its samples were drawn by somebody else, so that there can be no more (`lab.imports`)."""
         return self.path.startswith(IMPORTED)

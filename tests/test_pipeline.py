@@ -349,8 +349,14 @@ def changed(lab, **model):
     return replace(lab, models=(lab.models[0], replace(lab.models[1], **model)))
 
 
-def test_who_wants_the_same_samples_waits_and_who_wants_others_does_not(lab, problems, use):
-    engine = use(FakeEngine(pause=0.02))
+@pytest.fixture
+def small(lab):
+    """The profile with models of a million parameters."""
+    return replace(lab, models=tuple(replace(model, parameters=1e6) for model in lab.models))
+
+
+def test_who_wants_the_same_samples_waits_and_who_wants_others_does_not(small, problems, use):
+    lab, engine = small, use(FakeEngine(pause=0.02))
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(lambda _: explore(lab, "a", problems, 8), range(2))
     assert engine.opened == 1 and len(engine.asked) == 24 and one.id.equals(other.id)
@@ -360,6 +366,15 @@ def test_who_wants_the_same_samples_waits_and_who_wants_others_does_not(lab, pro
     with ThreadPoolExecutor(2) as pool:
         read, alone = pool.map(lambda shown: synthesize_all(lab, "b", problems, [shown])[0], contexts)
     assert engine.opened == 3 and len(read) == len(alone) == 6
+
+
+def test_a_large_model_has_the_machine_for_itself(small, problems, use):
+    lab, engine, other = small, use(), Store(small.store_path).turn("machine")
+    with ThreadPoolExecutor(1) as pool, other:
+        large = pool.submit(explore, changed(lab, parameters=4e9), "b", problems, 1)
+        assert len(explore(lab, "a", problems, 1)) == 3 and not large.done() and engine.opened == 1
+        other.release()
+        assert len(large.result(30)) == 3
 
 
 @pytest.mark.parametrize(

@@ -285,14 +285,16 @@ def _threads(count: int) -> None:
 def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[..., Path]]:
     """`run`, with `studies` begun several at a time, the longest first, so that none of them is left alone at the end.
 
-    One more than shares of the processors there are: while one counts, draws or waits for its turn (`pipeline.turns`),
-    two sample. Two batches of half the processors leave fewer of them idle, at their beginnings and ends, than one.
+    Of small models three, with half of the processors each: while one counts, draws or waits for its turn
+    (`pipeline.turns`), two sample, which leaves fewer processors idle, where batches begin and end, than one on all of
+    them. Else two: one samples, one counts and draws.
     """
     if len(studies) < 2:
         yield run
         return
-    cores = os.cpu_count() or 1
-    with ProcessPoolExecutor(min(3, cores + 1), get_context("spawn"), _threads, (max(1, cores // 2),)) as pool:
+    cores, large = os.cpu_count() or 1, any(m.large for each in studies for m in load_profile(each[1]).models)
+    workers, threads = (min(2, cores), cores) if large else (min(3, cores + 1), max(1, cores // 2))
+    with ProcessPoolExecutor(workers, get_context("spawn"), _threads, (threads,)) as pool:
         longest = sorted(studies, key=lambda each: -minutes(each[0]))
         begun = {repr(each): pool.submit(run, *each) for each in longest}
         try:
