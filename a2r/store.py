@@ -322,7 +322,7 @@ class Reader:
         self.parts: list[Part] = []
         self.rows = located([])  # one an id, which is the index
         self.derived: dict[str, dict[Path, pd.DataFrame]] = {}
-        self.looking = threading.Lock()
+        self.looking = threading.RLock()
 
     def look(self) -> list[Part]:
         """Take in the parts that are there now; returns them."""
