@@ -277,8 +277,9 @@ def waits(study: str) -> bool:
     return any(word in find(study).read_text(encoding="utf-8") for word in ("read_outcomes(", "study.earlier("))
 
 
-def _threads(count: int) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", str(count))
+def _threads(count: int | None) -> None:
+    if count:  # else engines choose, as vLLM does
+        os.environ.setdefault("OMP_NUM_THREADS", str(count))
 
 
 @contextmanager
@@ -293,7 +294,7 @@ def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[...,
         yield run
         return
     cores, large = os.cpu_count() or 1, any(m.large for each in studies for m in load_profile(each[1]).models)
-    workers, threads = (min(2, cores), cores) if large else (min(3, cores + 1), max(1, cores // 2))
+    workers, threads = (min(2, cores), None) if large else (min(3, cores + 1), max(1, cores // 2))
     with ProcessPoolExecutor(workers, get_context("spawn"), _threads, (threads,)) as pool:
         longest = sorted(studies, key=lambda each: -minutes(each[0]))
         begun = {repr(each): pool.submit(run, *each) for each in longest}
