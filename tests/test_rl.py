@@ -390,13 +390,19 @@ def test_claim_four_compares_the_rl_synthesizer_with_its_base(nano, shift, verdi
     assert list(before_after(rows, "nano-48", "nano-48-rl").method.unique()) == ["A2R@4"]
 
 
-def test_the_claim_of_another_profile_is_measured_on_its_models_and_stands_beside_nano_alone(nano):
+def test_the_claim_of_another_profile_is_measured_on_its_models_and_stands_beside_its_training(nano):
     rows = after(10).replace({"nano-48": "nano-32", "nano-48-rl": "nano-32-dial"})
     card = claims.scorecard({"rl of nano-dial": with_kept(rows, rows)}, nano)
     paper, within, dial = card[card.id == "C4"].itertuples()
     assert (paper.verdict, within.verdict, dial.verdict) == ("not run (rl)", "not run (rl)", "supported")
     assert dial.value.estimate == pytest.approx(0.25) and "profile" not in dial.note
-    assert list(claims.beside(nano)) == ["rl of nano-dial"] and not claims.beside(load_profile("seed-1"))
+    seed = load_profile("seed-1")
+    assert list(claims.beside(nano)) == ["rl of nano-dial"] and list(claims.beside(seed)) == ["rl of nano-dial-1"]
+    assert not claims.beside(replace(seed, name="seed-77")) and not claims.beside(load_profile("nano-dial"))
+    card = claims.scorecard({"rl of nano-dial-1": with_kept(rows, rows)}, seed)
+    assert [*card[card.id == "C4"].verdict] == ["not run (rl)", "not run (rl)", "supported"]
+    card = claims.scorecard({"rl": with_kept(rows, rows)}, load_profile("nano-dial"))
+    assert [*card[card.id == "C4"].verdict] == ["supported"] * 3, "of its own"
 
 
 def test_recipes_of_the_shipped_profiles_are_complete():

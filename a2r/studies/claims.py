@@ -30,6 +30,7 @@ MARGIN = 0.02  # d, in accuracy
 LEVEL = 0.05
 NEAR = 1.5  # costs whose ratio is beyond this are not called equal
 SUPPORTED, CONTRADICTED, UNRESOLVED, NOT_RUN = "supported", "contradicted", "not resolved", "not run"
+SEED = "seed-"  # names of profiles with other trainings of nano's family begin with it
 EQUIVALENT = f"equivalent within {100 * MARGIN:g} points"
 
 
@@ -100,11 +101,17 @@ class Claim:
     paper: str = ""
     history: str = ""
 
-    @property
-    def source(self) -> str:
-        """The study whose outcomes it needs, and of which profile where that is none of the family's ("rl of x")."""
-        profile = self.protocol.profile
-        return self.needs if profile == Protocol.profile else f"{self.needs} of {profile}"
+    def profile(self, lab: Profile) -> str:
+        """The name of the profile that it is measured on: `lab`, or the one that stands beside it for this claim
+        (nano-dial beside nano, nano-dial-1 beside seed-1)."""
+        if (other := self.protocol.profile) == Protocol.profile:
+            return lab.name
+        return f"{other}-{lab.name.removeprefix(SEED)}" if lab.name.startswith(SEED) else other
+
+    def source(self, lab: Profile) -> str:
+        """The study whose outcomes it needs, and of which profile where that is not `lab` ("rl of nano-dial")."""
+        profile = self.profile(lab)
+        return self.needs if profile == lab.name else f"{self.needs} of {profile}"
 
     @property
     def rule(self) -> str:
@@ -337,16 +344,16 @@ def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
     """
     rows = []
     for claim in CLAIMS:
-        evidence, verdict, departed = NONE, f"{NOT_RUN} ({claim.source})", ""
-        if (found := outcomes.get(claim.source)) is not None:
-            at = lab if claim.source == claim.needs else load_profile(claim.protocol.profile)
+        evidence, verdict, departed = NONE, f"{NOT_RUN} ({claim.source(lab)})", ""
+        if (found := outcomes.get(claim.source(lab))) is not None:
+            at = lab if (profile := claim.profile(lab)) == lab.name else load_profile(profile)
             try:
                 name, *arguments = claim.measure
                 evidence = globals()[name](found, at, *arguments)
                 verdict = claim.verdict(evidence)
                 departed = claim.protocol.departures(at, found)
             except LookupError as lacking:
-                verdict = f"{NOT_RUN} (no {lacking.args[0]} in {claim.source})"
+                verdict = f"{NOT_RUN} (no {lacking.args[0]} in {claim.source(lab)})"
         told = {
             name: getattr(claim, name) for name in ("id", "claim", "statistic", "rule", "protocol", "fixed", "paper")
         }
@@ -361,10 +368,11 @@ def scorecard(outcomes: dict[str, pd.DataFrame], lab: Profile) -> pd.DataFrame:
 
 
 def beside(lab: Profile) -> dict[str, pd.DataFrame]:
-    """Outcomes that claims need of other profiles than the family's own, by `Claim.source`: they stand beside nano's
-    alone, whose training they share."""
-    others = [claim for claim in CLAIMS if claim.source != claim.needs] if lab.name == Protocol.profile else []
-    read = {claim.source: read_outcomes(load_profile(claim.protocol.profile)).get(claim.needs) for claim in others}
+    """Outcomes that claims need of other profiles than `lab`, by `Claim.source`: of those that share the training of
+    nano or of a seed."""
+    ours = lab.name == Protocol.profile or lab.name.startswith(SEED)
+    others = [claim for claim in CLAIMS if ours and claim.profile(lab) in {*available()} - {lab.name}]
+    read = {c.source(lab): read_outcomes(load_profile(c.profile(lab))).get(c.needs) for c in others}
     return {source: rows for source, rows in read.items() if rows is not None}
 
 
@@ -374,7 +382,7 @@ FIXED_BEFORE = ["id", "statistic", "rule", "protocol", "fixed", "note"]
 
 def family(lab: Profile, others: list[str] | None = None) -> dict[str, Profile]:
     """The profile and those with other trainings of its family, by name: `others`, or the seed-* beside nano."""
-    seeds = [name for name in available() if name.startswith("seed-")] if lab.name == "nano" else []
+    seeds = [name for name in available() if name.startswith(SEED)] if lab.name == "nano" else []
     return {lab.name: lab, **{name: load_profile(name) for name in (seeds if others is None else others)}}
 
 
