@@ -5,26 +5,29 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+DRAWN = 256  # random numbers that are drawn at once
+
 
 def choose(
-    logits: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
+    logprobs: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
 ) -> torch.Tensor:
     """Draw one token per row by inverting its distribution function at the row's own uniform number.
 
-    `logits` is [rows, vocabulary], everything else [rows]; temperature, then top-k, then top-p. A row's
-    token depends on nothing but its own line of each argument.
+    `logprobs`, of the whole vocabulary at temperature 1, is [rows, vocabulary], everything else [rows]; temperature,
+    then top-k, then top-p. A row's token depends on nothing but its own line of each argument.
     """
     greedy, cut = temperature == 0, (top_k > 0) | (top_p < 1)
-    tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
+    tokens = torch.empty(len(logprobs), dtype=torch.long, device=logprobs.device)
     for members, draw in ((greedy, None), (~greedy & cut, _draw_cut), (~greedy & ~cut, _draw)):
         at = members.nonzero()[:, 0]
         if len(at) == 0:
             continue
-        mine = logits if len(at) == len(logits) else logits[at]
+        mine, heat = (logprobs, temperature) if len(at) == len(logprobs) else (logprobs[at], temperature[at])
         if draw is None:
             tokens[at] = mine.argmax(-1)
         else:
-            tokens[at] = draw(mine.float() / temperature[at, None], uniforms[at], top_k[at], top_p[at])
+            scores = mine if bool((heat == 1).all()) else (mine / heat[:, None]).log_softmax(-1)
+            tokens[at] = draw(scores, uniforms[at], top_k[at], top_p[at])
     return tokens
 
 
@@ -38,7 +41,7 @@ def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
 
 
 def _draw(scores: torch.Tensor, uniforms: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    return _invert(scores.softmax(-1), uniforms)
+    return _invert(scores.exp(), uniforms)
 
 
 def _draw_cut(
@@ -61,8 +64,8 @@ def _draw_cut(
     return ids.gather(-1, _invert(weights, uniforms)[:, None])[:, 0]
 
 
-def uniform_numbers(seed: int) -> Iterator[float]:
-    """The random numbers of one sample, one per token, in [0, 1)."""
+def uniform_numbers(seed: int) -> Iterator[np.ndarray]:
+    """The random numbers of one sample, one per token, in [0, 1), DRAWN at a time."""
     random = np.random.Generator(np.random.Philox(seed))
     while True:
-        yield from random.random(256).tolist()
+        yield random.random(DRAWN).astype(np.float32)

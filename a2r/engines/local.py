@@ -1,12 +1,11 @@
 """The `transformers` engine: samples from a causal language model inside this process.
 
 Rows (samples) join and leave a running batch. Each owns a *slot* of a preallocated key-value cache and
-fills it from the left: when a row finishes, the last row moves into its slot, and new rows take the free
-slots at the end, so nothing is shifted, concatenated or computed for rows that are done. A prompt is
-computed once and copied into the slots of all its samples.
+fills it from the left: when a row finishes, the last row of its group moves into its slot, so nothing is shifted,
+concatenated or computed for rows that are done. A prompt is computed once and copied into the slots of all its samples.
 
-Simplified against a server such as vLLM: all slots are as long as the longest row needs, and each row
-pays for attention over the width of the longest row there is.
+Rows that join together are a group with slots of its own on a CPU, where reading them is most of the time: each row
+pays for attention over the width of its group's longest row. Elsewhere all rows are one group.
 """
 
 import gc
@@ -16,10 +15,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from safetensors import SafetensorError
-from torch.nn.functional import rms_norm
+from torch.nn.functional import pad, rms_norm
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.cache_utils import Cache
@@ -27,8 +27,8 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.utils import logging
 
 from a2r.engines import EngineError, Generation, Request, log_probs
-from a2r.engines.drawing import choose, uniform_numbers
-from a2r.engines.slots import Slots
+from a2r.engines.drawing import DRAWN, choose, uniform_numbers
+from a2r.engines.slots import SlotLayer, Slots
 
 MAX_ROWS = 512  # 256 and 512 are equally fast on a CPU; more would only take memory (rows × vocabulary for the logits)
 MEMORY = 2**30  # bytes of keys and values that a CPU engine takes by default
@@ -38,6 +38,7 @@ ROWS_OF_A_PROCESS = 32  # at least, or it is not worth starting
 PREFILL_TOKENS = 2048  # prompt tokens computed at once, bounds the activations
 SCORED_AT_ONCE = 1024  # tokens whose logits are held, times the vocabulary
 REFILL = 0.75  # new rows join when no more than this share of the rows that fit is left
+FEW = 64  # rows of two groups that are put together, when new ones join
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Row:
     index: int
     prompt: list[int]
     limit: int
-    uniforms: Iterator[float]
+    uniforms: Iterator[np.ndarray]
     cached: int = 0
     started: float = 0.0
     tokens: list[int] = field(default_factory=list)
@@ -95,7 +96,7 @@ class TransformersEngine:
             raise EngineError(
                 f"model '{model}' cannot be put on device '{self.device}' ({reason}); pass device='cpu'."
             ) from error
-        if self.model.config._attn_implementation == "sdpa":
+        if slotted := self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation("slots")
         if self.device.type == "cpu" and dtype == "float32":  # one operation instead of six
             for norm in (m for m in self.model.modules() if isinstance(m, Qwen3RMSNorm)):
@@ -112,6 +113,7 @@ class TransformersEngine:
             )
         self.window = None if kinds == {"full_attention"} else getattr(config, "sliding_window", None)
         self.mask_by_kind = bool(kinds) and self.window is not None
+        self.grouped = slotted and self.window is None and self.device.type == "cpu"
         self.probe = self.prefill([[0]])  # shows what a token's keys and values look like
         if token_budget is None:
             memory = 0.7 * torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else MEMORY
@@ -261,11 +263,18 @@ class Batch:
     """The rows being generated, and their slots. A row's newest token has been chosen but is not in its slot yet."""
 
     def __init__(self, engine: TransformersEngine):
-        self.engine, self.cache = engine, Slots(engine.probe)
+        self.engine = engine
+        self.groups: list[Slots] = []  # in the order of the rows
         self.rows: list[Row] = []
         self.joining: list[Row] = []  # have a place in the budget, but no slot yet
-        self.reach = self.width = 0  # of the longest row: what it may become, and what it is, tokens
+        self.reach = 0  # the longest that a row may become, tokens
         self.state: dict[str, torch.Tensor] = {}  # a tensor of [rows] for each name
+        # What each row has written, its log-probabilities and its random numbers: a line each, the row's `place`
+        self.written, self.sure, self.uniforms = (
+            torch.zeros((0, 0), dtype=dtype, device=engine.device) for dtype in (torch.int32, *[torch.float32] * 2)
+        )
+        self.free: list[int] = []
+        self.stops = torch.tensor(sorted(engine.stops), dtype=torch.long, device=engine.device)
 
     def fits(self, reach: int) -> int:
         """How many rows of up to `reach` tokens the budget allows; at least one."""
@@ -287,8 +296,14 @@ class Batch:
     @torch.inference_mode()
     def join(self) -> None:
         """Compute the prompts of the joining rows, each once, and copy them into the rows' slots."""
-        engine, cache, new, started = self.engine, self.cache, self.joining, time.perf_counter()
-        self._make_room(len(self.rows) + len(new), max(self.width, *(len(row.prompt) for row in new)))
+        engine, new, started = self.engine, self.joining, time.perf_counter()
+        while len(self.groups) > 1 and self.groups[0].rows + self.groups[1].rows <= FEW:
+            self.groups[0].absorb(self.groups.pop(1))
+        if engine.grouped or not self.groups:
+            self.groups.append(Slots(engine.probe))
+        group = self.groups[-1]
+        slot, width = group.rows, max(group.width, *(len(row.prompt) for row in new))
+        self._make_room(group, slot + len(new), width)
         prompts: list[list[int]] = []
         source: list[int] = []  # of each row, the place of its prompt
         for row in new:
@@ -298,18 +313,22 @@ class Batch:
             else:
                 prompts.append(row.prompt)
             source.append(len(prompts) - 1)
-        size, slot = max(1, PREFILL_TOKENS // max(map(len, prompts))), len(self.rows)
+        size = max(1, PREFILL_TOKENS // max(map(len, prompts)))
         for first in range(0, len(prompts), size):
             # A prompt's last token is left to the first step, which then gives the logits of each sample.
             heads = [prompt[:-1] for prompt in prompts[first : first + size]]
             members = [place - first for place in source if first <= place < first + size]
             if any(heads):
-                cache.insert(slot, engine.prefill(heads), torch.tensor(members, device=engine.device))
+                group.insert(slot, engine.prefill(heads), torch.tensor(members, device=engine.device))
             slot += len(members)
+        group.rows, group.width = slot, width
         settings = [row.request.sampling for row in new]
         columns = {
+            "place": self._places(new),
             "last": [row.prompt[-1] for row in new],
             "lengths": [len(row.prompt) - 1 for row in new],
+            "count": [0] * len(new),
+            "limit": [row.limit for row in new],
             "temperature": [float(s.temperature) for s in settings],
             "top_k": [s.top_k for s in settings],
             "top_p": [float(s.top_p) for s in settings],
@@ -319,7 +338,6 @@ class Batch:
             self.state[name] = torch.cat([self.state[name], column]) if self.rows else column
         self.rows += new
         self.joining = []
-        self._measure()
 
     @torch.inference_mode()
     def step(self) -> list[tuple[Row, str]]:
@@ -329,73 +347,103 @@ class Batch:
         if not self.rows:
             return []
         engine, state = self.engine, self.state
-        lengths = state["lengths"]
-        self._make_room(len(self.rows), self.width)
+        lengths, place, count = state["lengths"], state["place"], state["count"]
         logits = engine.model(
             input_ids=state["last"][:, None],
-            attention_mask=self._mask(lengths),
+            attention_mask=self._aim(lengths),
             position_ids=lengths[:, None],
-            past_key_values=self.cache.aimed(lengths, self.width),
+            past_key_values=Cache(layers=[SlotLayer(self.groups, i) for i in range(len(engine.probe.layers))]),
             use_cache=True,
         ).logits[:, -1]
         sure = logits.float().log_softmax(-1)
-        uniforms = torch.tensor([next(row.uniforms) for row in self.rows], device=engine.device)
-        state["last"] = choose(sure, uniforms, state["temperature"], state["top_k"], state["top_p"])
-        sure = sure.gather(-1, state["last"][:, None])[:, 0]
-        state["lengths"] = lengths + 1
-        self.width += 1
-        finished = {}
-        for slot, (row, token, logprob) in enumerate(
-            zip(self.rows, state["last"].tolist(), sure.tolist(), strict=True)
-        ):
-            row.tokens.append(token)
-            row.logprobs.append(logprob)
-            if token in engine.stops:
-                finished[slot] = (row, "stop")
-            elif len(row.tokens) >= row.limit:
-                finished[slot] = (row, "length")
+        if len(dry := (count % DRAWN == 0).nonzero()[:, 0]):
+            drawn = np.stack([next(self.rows[slot].uniforms) for slot in dry.tolist()])
+            self.uniforms[place[dry]] = torch.from_numpy(drawn).to(engine.device)
+        uniforms = self.uniforms[place, count % DRAWN]
+        last = choose(sure, uniforms, state["temperature"], state["top_k"], state["top_p"])
+        self.written[place, count] = last.int()
+        self.sure[place, count] = sure.gather(-1, last[:, None])[:, 0]
+        state |= {"last": last, "lengths": lengths + 1, "count": count + 1}
+        for group in self.groups:
+            group.width += 1
+        stopped = torch.isin(last, self.stops)
+        gone = (stopped | (state["count"] >= state["limit"])).nonzero()[:, 0]
+        finished = [(self.rows[slot], "stop" if stopped[slot] else "length") for slot in gone.tolist()]
+        for (row, _), line, n in zip(finished, place[gone].tolist(), state["count"][gone].tolist(), strict=True):
+            row.tokens, row.logprobs = self.written[line, :n].tolist(), self.sure[line, :n].tolist()
+            self.free.append(line)
         if finished:
-            self._drop(set(finished))
-        return list(finished.values())
+            self._drop(set(gone.tolist()))
+        return finished
 
-    def _mask(self, lengths: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        """What is added to the attention scores, [rows, 1, 1, width]: 0 for a row's own tokens, the lowest number
-        elsewhere."""
-        engine, columns = self.engine, torch.arange(self.width, device=lengths.device)
-        lowest = torch.finfo(engine.model.dtype).min
-        full = torch.zeros(len(lengths), 1, 1, self.width, dtype=engine.model.dtype, device=lengths.device)
-        full.masked_fill_((columns > lengths[:, None])[:, None, None], lowest)
+    def _aim(self, lengths: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Tell each group what it will read; returns the attention mask, [rows, 1, 1, width]: what is added to the
+        scores, 0 for a row's own tokens, the lowest number elsewhere. That of several groups they have themselves."""
+        engine = self.engine
+        lowest, mask = torch.finfo(engine.model.dtype).min, None
+        for group, tokens in zip(self.groups, lengths.split([group.rows for group in self.groups]), strict=True):
+            if group.width > group.columns:
+                self._make_room(group, group.rows, group.width)
+            columns = torch.arange(group.width, device=lengths.device)
+            mask = torch.zeros(group.rows, 1, 1, group.width, dtype=engine.model.dtype, device=lengths.device)
+            mask.masked_fill_((columns > tokens[:, None])[:, None, None], lowest)
+            group.aim(tokens, mask)
+        if len(self.groups) > 1:
+            return mask.new_zeros(len(lengths), 1, 1, 1)
         if engine.window is None:
-            return full
-        sliding = full.masked_fill((columns <= lengths[:, None] - engine.window)[:, None, None], lowest)
-        return {"full_attention": full, "sliding_attention": sliding} if engine.mask_by_kind else sliding
+            return mask
+        sliding = mask.masked_fill((columns <= lengths[:, None] - engine.window)[:, None, None], lowest)
+        return {"full_attention": mask, "sliding_attention": sliding} if engine.mask_by_kind else sliding
 
     def _drop(self, gone: set[int]) -> None:
-        """Free the slots `gone`: the last live rows move into them, so that the live slots stay the first ones."""
-        live = len(self.rows) - len(gone)
-        holes = [slot for slot in sorted(gone) if slot < live]
-        movers = [slot for slot in range(live, len(self.rows)) if slot not in gone]
-        if holes:
-            source, target = (torch.tensor(slots, device=self.engine.device) for slots in (movers, holes))
-            self.cache.move(source, target, self.width)
-            for column in self.state.values():
-                column[target] = column[source]
-            for a, b in zip(movers, holes, strict=True):
-                self.rows[b] = self.rows[a]
-        del self.rows[live:]
-        self.state = {name: column[:live] for name, column in self.state.items()}
-        self._measure()
-
-    def _make_room(self, rows: int, width: int) -> None:
-        """Slots for `rows` rows of `width` tokens; on a CPU they grow as needed: memory is slow when first touched."""
-        if rows > self.cache.size or width > self.cache.columns:
-            room = max(ROOM, width // 2) if self.engine.device.type == "cpu" else self.reach
-            self.cache.resize(rows, min(self.reach, width + room))
-
-    def _measure(self) -> None:
-        self.cache.rows = len(self.rows)
+        """Free the slots `gone`: the last live rows of their group move into them, so that a group's live slots stay
+        its first ones."""
+        order, first = [], 0
+        for group in self.groups:
+            slots = range(first, first + group.rows)
+            left = [slot for slot in slots if slot not in gone]
+            live = len(left)
+            holes = [slot for slot in slots[:live] if slot in gone]
+            if holes:
+                movers = left[-len(holes) :]
+                source, target = (torch.tensor(at, device=self.engine.device) - first for at in (movers, holes))
+                group.move(source, target)
+                moved = dict(zip(holes, movers, strict=True))
+                left = [moved.get(slot, slot) for slot in slots[:live]]
+            order += left
+            first += group.rows
+            group.rows = live
+        self.groups = [group for group in self.groups if group.rows]
+        self.rows = [self.rows[slot] for slot in order]
+        kept = torch.tensor(order, dtype=torch.long, device=self.engine.device)
+        self.state = {name: column[kept] for name, column in self.state.items()}
+        first = 0
+        for group in self.groups:
+            group.width = int(self.state["lengths"][first : first + group.rows].max()) + 1
+            first += group.rows
         self.reach = max((row.reach for row in self.rows), default=0)
-        self.width = max((len(row.prompt) + len(row.tokens) for row in self.rows), default=0)
+
+    def _make_room(self, group: Slots, rows: int, width: int) -> None:
+        """Slots for `rows` rows of `width` tokens; on a CPU they grow as needed: memory is slow when first touched."""
+        if rows <= group.size and width <= group.columns:
+            return
+        room = max(ROOM, width // 2) if self.engine.device.type == "cpu" else self.reach
+        columns = min(self.reach, width + room)
+        others = [other for other in self.groups if other is not group]
+        if rows * columns + sum(other.size * other.columns for other in others) > self.engine.token_budget:
+            for other in others:
+                other.resize(other.rows, min(other.columns, self.reach))
+        group.resize(rows, columns)
+
+    def _places(self, new: list[Row]) -> list[int]:
+        """Lines for new rows."""
+        lines, columns = self.written.shape
+        more, wider = max(0, len(new) - len(self.free)), max(0, max(row.limit for row in new) - columns)
+        if more or wider:
+            self.free += range(lines, lines + more)
+            self.written, self.sure = (pad(table, (0, wider, 0, more)) for table in (self.written, self.sure))
+            self.uniforms = pad(self.uniforms, (0, DRAWN - self.uniforms.shape[1], 0, more))
+        return [self.free.pop() for _ in new]
 
 
 def load(model: str | Path, revision: str | None, dtype: str) -> tuple:

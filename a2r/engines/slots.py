@@ -1,7 +1,8 @@
 """Key-value slots: the cache of a batch whose rows join and leave one by one, and the attention that reads it.
 
-Each row owns a slot and fills it from the left, so that nothing is shifted, concatenated or computed
-for rows that are done.
+Each row owns a slot and fills it from the left, so that nothing is shifted, concatenated or computed for rows that are
+done. Slots come in groups: rows that joined together are about as long, and attention reads a group as wide as its
+longest row.
 """
 
 import itertools
@@ -15,44 +16,47 @@ from transformers.masking_utils import sdpa_mask
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer, each [rows, heads, columns, head_dim]. The next token of row i goes to column
-    `lengths[i]`; the longest row is then `width` long."""
+    """Keys and values of one layer for the next token of each row of `groups`, which stand one after another."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, lengths: torch.Tensor, width: int):
+    def __init__(self, groups: list["Slots"], layer: int):
         super().__init__()
-        self.keys, self.values, self.lengths, self.width = keys, values, lengths, width
+        self.groups, self.layer = groups, layer
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing to do: the slots exist from the start."""
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write one token per row; both states are [rows, heads, 1, head_dim]. Returns [rows, heads, width, head_dim]
-        views."""
-        rows = torch.arange(len(self.lengths), device=self.lengths.device)
-        self.keys[rows, :, self.lengths] = key_states[:, :, 0]
-        self.values[rows, :, self.lengths] = value_states[:, :, 0]
-        return self.keys[:, :, : self.width], self.values[:, :, : self.width]
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple:
+        """Write one token per row; both states are [rows, heads, 1, head_dim]. Returns views, [rows, heads, width,
+        head_dim], of one group; of several a list of (keys, mask), and a list of values, for `slot_attention`."""
+        if len(self.groups) == 1:
+            return self.groups[0].write(self.layer, key_states, value_states)
+        sizes = [group.rows for group in self.groups]
+        states = zip(key_states.split(sizes), value_states.split(sizes), strict=True)
+        read = [group.write(self.layer, *both) for group, both in zip(self.groups, states, strict=True)]
+        masks = [group.mask for group in self.groups]
+        return [(keys, mask) for (keys, _), mask in zip(read, masks, strict=True)], [values for _, values in read]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.width, 0
+        return self.get_seq_length() + 1, 0
 
     def get_seq_length(self) -> int:
-        return self.width - 1
+        return max(group.width for group in self.groups) - 1
 
     def get_max_length(self) -> int:
         return -1
 
 
 class Slots:
-    """The key-value slots of a batch, keys and values of a layer each [slots, heads, columns, head_dim]. The first
-    `rows` slots are live; a row has its tokens in columns 0.. of its slot."""
+    """The key-value slots of a group of rows, keys and values of a layer each [slots, heads, columns, head_dim].
+
+    The first `rows` slots are live; a row has its tokens in columns 0.. of its slot. `width` is what the longest has,
+    the next one counted.
+    """
 
     def __init__(self, like: Cache):
         """Take the number of layers, heads, dtype and device from `like`, a cache that the model has filled."""
-        self.rows = self.size = self.columns = 0
+        self.rows = self.size = self.columns = self.width = 0
         self.layers = [(layer.keys[:0, :, :0], layer.values[:0, :, :0]) for layer in like.layers]
 
     def resize(self, size: int, columns: int) -> None:
@@ -63,20 +67,41 @@ class Slots:
                 new[: self.rows, :, : self.columns] = old[: self.rows, :, :columns]
         self.size, self.columns = size, columns
 
-    def aimed(self, lengths: torch.Tensor, width: int) -> Cache:
-        """The live rows, which have `lengths` tokens, as a cache for the next token of each."""
-        return Cache(layers=[SlotLayer(k[: self.rows], v[: self.rows], lengths, width) for k, v in self.layers])
+    def aim(self, lengths: torch.Tensor, mask: torch.Tensor) -> None:
+        """The next token of the live rows, which have `lengths` tokens, will be written and read by `mask`, what is
+        added to attention scores, [rows, 1, 1, width]."""
+        self.lengths, self.mask, self.at = lengths, mask, {}
+
+    def write(self, layer: int, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Write a token's keys and values, each [rows, heads, 1, head_dim]; returns [rows, heads, width, head_dim]
+        views of what is there then."""
+        slots, heads = self.layers[layer], states[0].shape[1]
+        if heads not in self.at:  # the lines of the tokens, where slots are seen as [lines, head_dim]
+            slot_and_head = torch.arange(self.rows * heads, device=self.lengths.device)
+            self.at[heads] = slot_and_head * self.columns + self.lengths.repeat_interleave(heads)
+        for held, new in zip(slots, states, strict=True):
+            held.view(-1, held.shape[-1]).index_copy_(0, self.at[heads], new.reshape(-1, held.shape[-1]))
+        return tuple(held[: self.rows, :, : self.width] for held in slots)
 
     def insert(self, first: int, prompts: Cache, source: torch.Tensor) -> None:
         """Copy row `source[i]` of `prompts`, a filled cache, into slot `first + i`."""
         for layer, new in zip(self.layers, prompts.layers, strict=True):
             for slots, states in zip(layer, (new.keys, new.values), strict=True):
-                slots[first : first + len(source), :, : states.shape[2]] = states[source]
+                each = states if len(states) == len(source) else states[source]
+                slots[first : first + len(source), :, : states.shape[2]] = each
 
-    def move(self, source: torch.Tensor, target: torch.Tensor, width: int) -> None:
-        """Overwrite the slots `target`, `width` columns of them, with the slots `source`."""
+    def move(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        """Overwrite the slots `target` with the slots `source`."""
         for slots in itertools.chain.from_iterable(self.layers):
-            slots[target, :, :width] = slots[source, :, :width]
+            slots[target, :, : self.width] = slots[source, :, : self.width]
+
+    def absorb(self, other: "Slots") -> None:
+        """Take over the live rows of `other`, behind the own ones."""
+        self.resize(self.rows + other.rows, max(self.columns, other.columns))
+        for layer, theirs in zip(self.layers, other.layers, strict=True):
+            for slots, held in zip(layer, theirs, strict=True):
+                slots[self.rows :, :, : other.width] = held[: other.rows, :, : other.width]
+        self.rows, self.width = self.size, max(self.width, other.width)
 
 
 def zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
@@ -92,24 +117,33 @@ def zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
 def slot_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
+    key: torch.Tensor | list,
+    value: torch.Tensor | list,
     attention_mask: torch.Tensor | None,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of one new token per row over its slot: query [rows, query heads, 1, head_dim], key [rows, heads,
-    width, head_dim].
-
-    Two plain products that read the slots in place; heads that share keys become the lines of one
-    product. Torch's kernel is made for many queries, and on a CPU slower.
-    """
-    rows, heads, length, size = query.shape
-    if length > 1 or attention_mask is None or kwargs.get("position_bias") is not None:
+    """Attention of one new token per row over its slot: query [rows, query heads, 1, head_dim], key and value [rows,
+    heads, width, head_dim], or of each group of rows as `SlotLayer.update` gives them; returns [rows, 1, query heads,
+    head_dim]."""
+    length, size = query.shape[2:]
+    grouped = isinstance(key, list)
+    if not grouped and (length > 1 or attention_mask is None or kwargs.get("position_bias") is not None):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    scaling = kwargs.get("scaling") or size**-0.5
-    scores = product((query * scaling).view(rows, key.shape[1], -1, size), key.transpose(2, 3))
-    weights = scores.add_(attention_mask).softmax(-1, dtype=torch.float32).to(value.dtype)
-    return product(weights, value).view(rows, 1, heads, -1), None
+    query = query * (kwargs.get("scaling") or size**-0.5)
+    if not grouped:
+        return _attend(query, key, value, attention_mask), None
+    parts = query.split([len(keys) for keys, _ in key])
+    read = [_attend(q, keys, v, mask) for q, (keys, mask), v in zip(parts, key, value, strict=True)]
+    return torch.cat(read), None
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Two plain products that read the slots in place; heads that share keys become the lines of one product. Torch's
+    kernel is made for many queries, and on a CPU slower."""
+    rows, heads, _, size = query.shape
+    scores = product(query.view(rows, key.shape[1], -1, size), key.transpose(2, 3))
+    weights = scores.add_(mask).softmax(-1, dtype=torch.float32).to(value.dtype)
+    return product(weights, value).view(rows, 1, heads, -1)
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
