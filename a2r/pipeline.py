@@ -16,11 +16,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
 import pandas as pd
+from filelock import Timeout
 from tqdm import tqdm  # not tqdm.auto: its widgets would not show when papermill runs a notebook
 
 from a2r import prompts
 from a2r.answers import answer_component
-from a2r.engines import Request, automatic, open_engine
+from a2r.engines import Engine, Request, automatic, open_engine
 from a2r.errors import UserError
 from a2r.profiles import Model, Profile
 from a2r.store import Store
@@ -183,7 +184,13 @@ def turns(store: Store, profile: Profile, name: str, role: str, asks: list[Ask])
         wanted = {"machine"} if torch.cuda.is_available() or profile.model(name).large else wanted
     with ExitStack() as stack:
         for what in sorted(wanted):  # all in one order, or two could wait for each other
-            stack.enter_context(store.turn(what))
+            turn = store.turn(what)
+            try:
+                turn.acquire(blocking=False)
+            except Timeout:
+                print(f"{name} as {role} waits for another run, which has the turn '{what}'.", file=sys.stderr)
+                turn.acquire()
+            stack.callback(turn.release)
         yield
 
 
@@ -239,22 +246,44 @@ def generate(
         one = f"the first of them sample {first['index']} of problem '{first['problem_id']}'"
         what = "import them with `a2r store import`, or choose an engine that generates"
         raise UserError(f"the store {profile.store_path} {lack}, {one}; {what}.")
-    kind = automatic() if profile.engine == "auto" else profile.engine
-    engine = open_engine(kind, model.location, model.revision, profile.engine_options_of(model.name, kind))
-    by = {"engine": engine.name, "engine_version": engine.version}
     tokens, started = 0, time.monotonic()
+    with (
+        opened(profile, model) as engine,
+        tqdm(total=len(by_request), desc=f"{model.name} as {role}", unit="sample", mininterval=1) as bar,
+    ):
+        by = {"engine": engine.name, "engine_version": engine.version}
+        for g in (engine.score if role == "scorer" else engine.generate)(requests):
+            text = "<think>\n" + g.text if model.opened and g.text and "<think>" not in g.text else g.text
+            made = {"text": text, "time": time.time()} | {field: getattr(g, field) for field in RESULT}
+            sure = {f"logprob_{k}": v for k, v in g.logprobs._asdict().items()} if g.logprobs else {}
+            store.add({**by_request[g.key, g.index], **by, **made, **sure})
+            tokens += g.completion_tokens
+            bar.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tok/s", refresh=False)
+            bar.update()
+
+
+KEPT: dict[str, Engine] = {}  # the last one, if it is small: loading it takes as long as a hundred samples
+
+
+@contextmanager
+def opened(profile: Profile, model: Model) -> Iterator[Engine]:
+    """The profile's engine on `model`; closed at the end, or, if it is small, when another one is opened."""
+    kind = automatic() if profile.engine == "auto" else profile.engine
+    options = profile.engine_options_of(model.name, kind)
+    key = repr((kind, model.location, model.identity, options))
+    engine = KEPT.pop(key, None)
+    while KEPT:
+        KEPT.popitem()[1].close()
+    engine = engine or open_engine(kind, model.location, model.revision, options)
+    keep = False
     try:
-        with tqdm(total=len(by_request), desc=f"{model.name} as {role}", unit="sample", mininterval=1) as bar:
-            for g in (engine.score if role == "scorer" else engine.generate)(requests):
-                text = "<think>\n" + g.text if model.opened and g.text and "<think>" not in g.text else g.text
-                made = {"text": text, "time": time.time()} | {field: getattr(g, field) for field in RESULT}
-                sure = {f"logprob_{k}": v for k, v in g.logprobs._asdict().items()} if g.logprobs else {}
-                store.add({**by_request[g.key, g.index], **by, **made, **sure})
-                tokens += g.completion_tokens
-                bar.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tok/s", refresh=False)
-                bar.update()
+        yield engine
+        keep = getattr(engine, "small", False)
     finally:
-        engine.close()
+        if keep:
+            KEPT[key] = engine
+        else:
+            engine.close()
 
 
 def sample_id(model: Model, identity: str, prompt_sha: str, described: str, index: int) -> str:

@@ -368,13 +368,28 @@ def test_who_wants_the_same_samples_waits_and_who_wants_others_does_not(small, p
     assert engine.opened == 3 and len(read) == len(alone) == 6
 
 
-def test_a_large_model_has_the_machine_for_itself(small, problems, use):
+def test_a_small_model_stays_loaded_until_another_one_is_asked(lab, problems, use):
+    engine = use()
+    engine.small = True
+    pool = explore(lab, "b", problems, 2)
+    explore(lab, "b", problems, 3)
+    assert (engine.opened, engine.closed) == (1, 0)
+    synthesize(lab.with_(n_paths=2, n_sets=1), "a", problems, pool)
+    assert (engine.opened, engine.closed) == (2, 1)
+    engine.errors = lambda request, index: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        explore(lab, "a", problems, 1)
+    assert (engine.opened, engine.closed) == (2, 2), "one that failed is not kept"
+
+
+def test_a_large_model_has_the_machine_for_itself_and_who_waits_says_so(small, problems, use, capsys):
     lab, engine, other = small, use(), Store(small.store_path).turn("machine")
     with ThreadPoolExecutor(1) as pool, other:
         large = pool.submit(explore, changed(lab, parameters=4e9), "b", problems, 1)
         assert len(explore(lab, "a", problems, 1)) == 3 and not large.done() and engine.opened == 1
         other.release()
         assert len(large.result(30)) == 3
+    assert "b as explorer waits for another run, which has the turn 'machine'.\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

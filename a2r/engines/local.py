@@ -119,8 +119,8 @@ class TransformersEngine:
             memory = 0.7 * torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else MEMORY
             token_budget = int(memory / sum(t.nbytes for x in self.probe.layers for t in (x.keys, x.values)))
         self.token_budget = token_budget
-        small = self.device.type == "cpu" and sum(p.nbytes for p in self.model.parameters()) <= SMALL
-        self.processes = torch.get_num_threads() if small and sys.platform == "linux" else 1
+        self.small = self.device.type == "cpu" and sum(p.nbytes for p in self.model.parameters()) <= SMALL
+        self.processes = torch.get_num_threads() if self.small and sys.platform == "linux" else 1
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """Yield one Generation per wanted sample as it finishes, those of the longest prompts first.
