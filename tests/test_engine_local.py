@@ -251,6 +251,22 @@ def test_memory_is_bounded_by_the_budget_not_by_the_requests(folder, monkeypatch
     assert max(sizes) <= 1000 and max(held) <= 1000 and max(rows) > 8
 
 
+def test_groups_of_rows_that_grow_shrink_and_merge_change_no_sample(engine, monkeypatch):
+    requests = many(150, Sampling(1.0, max_tokens=90), n=2)
+    alone = by_sample(engine.generate(requests))
+    absorbed, absorb = [], Slots.absorb
+    monkeypatch.setattr(
+        Slots, "absorb", lambda *both: absorbed.append([s.width - s.columns for s in both]) or absorb(*both)
+    )
+    for name, value in {"MAX_ROWS": 24, "FEW": 16, "ROOM": 1}.items():
+        monkeypatch.setattr(engine_module, name, value)
+    monkeypatch.setattr(engine, "stops", engine.stops | set(range(20, 60)))  # rows of all lengths
+    wanted = {key: g.text for key, g in by_sample(engine.generate(requests)).items()}
+    monkeypatch.setattr(engine, "grouped", False)
+    assert {key: g.text for key, g in by_sample(engine.generate(requests)).items()} == wanted != alone
+    assert len(absorbed) > 10 and max(map(max, absorbed)) == 1, "also of a group whose next token needs a column"
+
+
 def test_samples_arrive_before_later_prompts_are_encoded(folder, monkeypatch):
     engine = TransformersEngine(folder, token_budget=600, threads=1)
     encoded, template = [], engine.tokenizer.apply_chat_template

@@ -98,9 +98,10 @@ class Slots:
     def absorb(self, other: "Slots") -> None:
         """Take over the live rows of `other`, behind the own ones."""
         self.resize(self.rows + other.rows, max(self.columns, other.columns))
+        filled = other.width - 1  # the next token has no column yet
         for layer, theirs in zip(self.layers, other.layers, strict=True):
             for slots, held in zip(layer, theirs, strict=True):
-                slots[self.rows :, :, : other.width] = held[: other.rows, :, : other.width]
+                slots[self.rows :, :, :filled] = held[: other.rows, :, :filled]
         self.rows, self.width = self.size, max(self.width, other.width)
 
 
