@@ -277,30 +277,27 @@ def waits(study: str) -> bool:
     return any(word in find(study).read_text(encoding="utf-8") for word in ("read_outcomes(", "study.earlier("))
 
 
-def _begin(threads: int | None, *each) -> Path:
-    """`run` in a worker, whose engines may use so many threads; None: as many as they or the user choose."""
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-    return run(*each)
+def _threads(count: int | None) -> None:
+    if count:  # else engines choose, as vLLM does
+        os.environ.setdefault("OMP_NUM_THREADS", str(count))
 
 
 @contextmanager
 def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[..., Path]]:
     """`run`, with `studies` begun several at a time, the longest first, so that none of them is left alone at the end.
 
-    Of small models three, with half of the processors each, the longest with all: while one counts, draws or waits for
-    its turn (`pipeline.turns`), two sample, which leaves fewer processors idle, where batches begin and end, than one
-    on all of them. Else two: one samples, one counts and draws.
+    Of small models three, with half of the processors each: while one counts, draws or waits for its turn
+    (`pipeline.turns`), two sample, which leaves fewer processors idle, where batches begin and end, than one on all of
+    them. Else two: one samples, one counts and draws.
     """
     if len(studies) < 2:
         yield run
         return
     cores, large = os.cpu_count() or 1, any(m.large for each in studies for m in load_profile(each[1]).models)
-    alone = large or "OMP_NUM_THREADS" in os.environ
-    with ProcessPoolExecutor(min(2, cores) if large else min(3, cores + 1), get_context("spawn")) as pool:
+    workers, threads = (min(2, cores), None) if large else (min(3, cores + 1), max(1, cores // 2))
+    with ProcessPoolExecutor(workers, get_context("spawn"), _threads, (threads,)) as pool:
         longest = sorted(studies, key=lambda each: -minutes(each[0]))
-        threads = [None if alone else cores if each is longest[0] else max(1, cores // 2) for each in longest]
-        begun = {repr(each): pool.submit(_begin, n, *each) for n, each in zip(threads, longest, strict=True)}
+        begun = {repr(each): pool.submit(run, *each) for each in longest}
         try:
             yield lambda *each: begun[repr(each)].result() if repr(each) in begun else run(*each)
         finally:
