@@ -102,9 +102,10 @@ def from_nothing(notes: list[dict], lab: Profile) -> bool:
 # What templates may call
 
 
-def families() -> list[str]:
-    """The family, and its trainings from other seeds as far as they were run."""
-    return [FAMILY, *sorted(path.name for path in FIGURES.glob("seed-*"))]
+def families(first: str = FAMILY) -> list[str]:
+    """The family, and its trainings from other seeds as far as they were run; or those of a profile beside them."""
+    others = "seed-*" if first == FAMILY else f"{first}-*"
+    return [first, *sorted(path.name for path in FIGURES.glob(others))]
 
 
 def exists(name: str, profile: str = FAMILY) -> bool:
@@ -137,14 +138,15 @@ def column_of(frame: pd.DataFrame, name: str) -> str:
     raise LookupError(f"no column {name} in {', '.join(frame)}")
 
 
-def beside(name: str, column: str, *keys: str, **where) -> str:
-    """One column of a table for every training of the family side by side, a row each value of `keys`."""
+def beside(name: str, column: str, *keys: str, first: str = FAMILY, **where) -> str:
+    """One column of a table for every training of the family side by side, or of the profile `first` beside it; a row
+    each value of `keys`."""
     found = {}
-    for profile in (p for p in families() if exists(name, p)):
+    for profile in (p for p in families(first) if exists(name, p)):
         frame = table(name, profile, **where).set_index(list(keys))
         points = DIFFERENCE.search(column) is not None
         found[seed(profile)] = frame[column_of(frame, column)].map(lambda v, points=points: in_units(v, points))
-    return markdown(pd.DataFrame(found).reindex(found[seed(FAMILY)].index).fillna("–").reset_index())
+    return markdown(pd.DataFrame(found).reindex(found[seed(first)].index).fillna("–").reset_index())
 
 
 def scorecard() -> str:
@@ -172,7 +174,8 @@ def scorecard() -> str:
 
 def seed(profile: str) -> str:
     """What a training of the family is called in a table's head."""
-    return "seed 0" if profile == FAMILY else profile.replace("-", " ")
+    number = profile.rpartition("-")[2]
+    return f"seed {number if number.isdigit() else 0}"
 
 
 def in_units(value: Interval, points: bool) -> str:
