@@ -44,6 +44,22 @@ def runs(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_minutes_in_which_several_studies_ran_count_once(runs):
+    for name, start, end in (
+        ("01_symmetric", 0, 4),
+        ("02_grid", 3, 5),
+        ("03_cost", 3, 4),
+        ("07_rl", 9, 10),
+        ("09_claims", 0, 0),
+    ):
+        executed(runs, f"{name}__smoke", name)
+        notebook = nbformat.read(runs / f"{name}__smoke.ipynb", as_version=4)
+        times = {"start_time": f"2026-01-01T00:0{start}:00", "end_time": f"2026-01-01T00:{end:02}:00.000001"}
+        notebook.metadata["papermill"] = times if end else {}
+        nbformat.write(notebook, runs / f"{name}__smoke.ipynb")
+    assert "· 6.0 minutes for these runs" in report.write("smoke").read_text()
+
+
 def test_the_scorecard_comes_first_and_the_provenance_last(runs):
     executed(runs, "01_symmetric__smoke", "The baseline")
     executed(runs, "09_claims__smoke", "The claims")

@@ -193,9 +193,15 @@ def results_of(lab: Profile) -> Path:
 
 
 def facts(lab: Profile, runs: list[Path]) -> list[str]:
-    """Date, models, problems, samples and minutes of what the page shows."""
+    """Date, models, problems, samples and minutes of what the page shows; of studies side by side each minute once."""
     notes = [nbformat.read(path, as_version=4).metadata.get("papermill", {}) for path in runs]
-    minutes = sum(note.get("duration") or 0 for note in notes) / 60
+    ended = [note for note in notes if note.get("end_time")]
+    times = sorted([datetime.fromisoformat(note[at]) for at in ("start_time", "end_time")] for note in ended)
+    seconds, reached = 0.0, None
+    for start, end in times:
+        start = max(start, reached or start)
+        seconds += max(0.0, (end - start).total_seconds())
+        reached = max(end, start)
     newest = datetime.fromtimestamp(max(path.stat().st_mtime for path in runs))
     benchmarks = ", ".join(f"{b.name} ({b.rows:,} problems)" if b.rows else b.name for b in lab.reported)
     samples = 0
@@ -203,7 +209,12 @@ def facts(lab: Profile, runs: list[Path]) -> list[str]:
         with Store(lab.store_path, writable=False) as store:
             samples = int(store.contents()["samples"].sum())
     about = [f"{newest:%d %B %Y}", f"models: {', '.join(m.name for m in lab.models)}", f"problems: {benchmarks}"]
-    return [*about, f"N = {lab.n_paths}", f"{samples:,} samples in the store", f"{minutes:.1f} minutes for these runs"]
+    return [
+        *about,
+        f"N = {lab.n_paths}",
+        f"{samples:,} samples in the store",
+        f"{seconds / 60:.1f} minutes for these runs",
+    ]
 
 
 def provenance(lab: Profile) -> str:
