@@ -26,6 +26,7 @@ from transformers import (
 from a2r.engines import EngineError, Generation, Request, Sampling, log_probs
 from a2r.engines import local as engine_module
 from a2r.engines.local import Batch, Slots, TransformersEngine, choose, uniform_numbers
+from a2r.engines.qwen3 import Qwen3
 from a2r.training.nano.tokenizer import build
 
 TEXT = "If a train of 12 wagons leaves with 7 and three more join, how many are there at the end? "
@@ -37,7 +38,7 @@ def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model")
     tokenizer = build(samples=50)
     tokenizer.save_pretrained(path)
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -52,6 +53,9 @@ def folder(tmp_path_factory) -> Path:
         pad_token_id=tokenizer.pad_token_id,
     )
     model = Qwen3ForCausalLM(config)
+    for name, weights in model.named_parameters():
+        if "norm" in name:  # otherwise all 1, and whoever forgets them is right
+            torch.nn.init.uniform_(weights, 0.5, 1.5)
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, *range(40, len(tokenizer), 20)]
     model.save_pretrained(path)
     return path
@@ -109,11 +113,14 @@ def by_sample(generations) -> dict[tuple[str, int], Generation]:
     return {(g.key, g.index): g for g in generations}
 
 
+@pytest.mark.parametrize("quick", [True, False])
 @pytest.mark.parametrize("budget", [700, None], ids=["tight", "roomy"])
-def test_every_sample_is_what_a_plain_loop_gives(folder, budget):
+def test_every_sample_is_what_a_plain_loop_gives(folder, budget, quick):
     """Rows of all lengths and settings that join, leave and move slots all the time; texts, counts and reasons are
-    exact."""
+    exact, with the model's own modules and without them."""
     engine = TransformersEngine(folder, token_budget=budget, threads=1)
+    engine.quick = engine.quick if quick else None
+    assert bool(engine.quick) == quick
     settings = [
         Sampling(1.0, max_tokens=30),
         Sampling(0.8, 0.9, 0, 17),
@@ -190,13 +197,17 @@ def test_seeds_make_samples_different_and_repeatable(engine):
     assert all(first[k].text == second[k].text for k in first)
 
 
+ROPE = {"rope_theta": 10000.0}
+SLIDING = {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 12, "use_sliding_window": True}
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 12, "use_sliding_window": True}],
+    "changes, quick", [({}, True), ({"rms_norm_eps": 0.01, "rope_theta": 50.0}, True), (SLIDING, False)]
 )
-def test_greedy_is_that_of_generate(folder, tmp_path, changes):
+def test_greedy_is_that_of_generate(folder, tmp_path, changes, quick):
     path = variant(folder, tmp_path / "model", **changes)
     engine, model = TransformersEngine(path, threads=1), AutoModelForCausalLM.from_pretrained(path)
+    assert bool(engine.quick) == quick
     requests = many(8, Sampling(0, max_tokens=25))
     got = by_sample(engine.generate(requests))
     for request in requests:
@@ -209,6 +220,19 @@ def test_greedy_is_that_of_generate(folder, tmp_path, changes):
         ended = out[-1] in engine.stops
         assert one.text == engine.tokenizer.decode(out[:-1] if ended else out, skip_special_tokens=True)
         assert one.completion_tokens == len(out)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention_bias": True},
+        {"hidden_act": "gelu"},
+        {"rope_parameters": ROPE | {"rope_type": "linear", "factor": 2.0}},
+    ],
+)
+def test_what_the_quick_way_does_not_know_goes_the_other(folder, changes):
+    config = Qwen3Config.from_pretrained(folder, **changes)
+    assert not Qwen3.fits(Qwen3ForCausalLM(config)) and Qwen3.fits(Qwen3ForCausalLM.from_pretrained(folder))
 
 
 def test_a_prompt_is_computed_once_for_its_samples(engine, monkeypatch):

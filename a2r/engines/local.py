@@ -13,22 +13,23 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 from safetensors import SafetensorError
-from torch.nn.functional import pad, rms_norm
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.cache_utils import Cache
-from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.utils import logging
 
 from a2r.engines import EngineError, Generation, Request, log_probs
 from a2r.engines.drawing import DRAWN, choose, uniform_numbers
-from a2r.engines.slots import SlotLayer, Slots
+from a2r.engines.qwen3 import Qwen3
+from a2r.engines.slots import SlotLayer, Slots, attend
 
 MAX_ROWS = 512  # 256 and 512 are equally fast on a CPU; more would only take memory (rows × vocabulary for the logits)
 MEMORY = 2**30  # bytes of keys and values that a CPU engine takes by default
@@ -98,9 +99,6 @@ class TransformersEngine:
             ) from error
         if slotted := self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation("slots")
-        if self.device.type == "cpu" and dtype == "float32":  # one operation instead of six
-            for norm in (m for m in self.model.modules() if isinstance(m, Qwen3RMSNorm)):
-                norm.forward = lambda x, n=norm: rms_norm(x, n.weight.shape, n.weight, n.variance_epsilon)
         config = self.model.config.get_text_config(decoder=True)
         self.context = config.max_position_embeddings
         eos = self.model.generation_config.eos_token_id
@@ -114,12 +112,13 @@ class TransformersEngine:
         self.window = None if kinds == {"full_attention"} else getattr(config, "sliding_window", None)
         self.mask_by_kind = bool(kinds) and self.window is not None
         self.grouped = slotted and self.window is None and self.device.type == "cpu"
+        self.small = self.device.type == "cpu" and sum(p.nbytes for p in self.model.parameters()) <= SMALL
+        self.quick = Qwen3(self.model) if self.small and slotted and Qwen3.fits(self.model) else None
         self.probe = self.prefill([[0]])  # shows what a token's keys and values look like
         if token_budget is None:
             memory = 0.7 * torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else MEMORY
-            token_budget = int(memory / sum(t.nbytes for x in self.probe.layers for t in (x.keys, x.values)))
+            token_budget = int(memory / sum(t.nbytes for layer in self.probe for t in layer))
         self.token_budget = token_budget
-        self.small = self.device.type == "cpu" and sum(p.nbytes for p in self.model.parameters()) <= SMALL
         self.processes = torch.get_num_threads() if self.small and sys.platform == "linux" else 1
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
@@ -201,22 +200,24 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Free the model."""
-        self.model = self.probe = None
+        self.model = self.quick = self.probe = None
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def prefill(self, prompts: list[list[int]]) -> Cache:
-        """Keys and values of `prompts`, [prompts, heads, longest, head_dim] a layer.
+    def prefill(self, prompts: list[list[int]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of each layer, [prompts, heads, longest, head_dim], of `prompts`.
 
         Shorter ones are padded on the right: no token sees what comes after it, so this needs no mask.
         """
         longest = max(len(p) for p in prompts)
         ids = torch.tensor([p + [0] * (longest - len(p)) for p in prompts], device=self.device)
+        if self.quick:
+            return self.quick.prefill(ids)
         cache = DynamicCache()
         self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
-        return cache
+        return [(layer.keys, layer.values) for layer in cache.layers]
 
     def _rows(self, requests: Iterable[Request]) -> Iterator[Row]:
         """The wanted samples; a prompt is encoded only when its turn comes, so the order is by characters.
@@ -348,14 +349,7 @@ class Batch:
             return []
         engine, state = self.engine, self.state
         lengths, place, count = state["lengths"], state["place"], state["count"]
-        logits = engine.model(
-            input_ids=state["last"][:, None],
-            attention_mask=self._aim(lengths),
-            position_ids=lengths[:, None],
-            past_key_values=Cache(layers=[SlotLayer(self.groups, i) for i in range(len(engine.probe.layers))]),
-            use_cache=True,
-        ).logits[:, -1]
-        sure = logits.float().log_softmax(-1)
+        sure = self._logits(state["last"], lengths).float().log_softmax(-1)
         if len(dry := (count % DRAWN == 0).nonzero()[:, 0]):
             drawn = np.stack([next(self.rows[slot].uniforms) for slot in dry.tolist()])
             self.uniforms[place[dry]] = torch.from_numpy(drawn).to(engine.device)
@@ -375,6 +369,19 @@ class Batch:
         if finished:
             self._drop(set(gone.tolist()))
         return finished
+
+    def _logits(self, last: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """What follows the rows' `last` tokens, which go into their slots, where `lengths` are; [rows, vocabulary]."""
+        engine, mask = self.engine, self._aim(lengths)
+        if engine.quick:
+            return engine.quick.logits(last, lengths, partial(attend, self.groups))
+        return engine.model(
+            input_ids=last[:, None],
+            attention_mask=mask,
+            position_ids=lengths[:, None],
+            past_key_values=Cache(layers=[SlotLayer(self.groups, i) for i in range(len(engine.probe))]),
+            use_cache=True,
+        ).logits[:, -1]
 
     def _aim(self, lengths: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """Tell each group what it will read; returns the attention mask, [rows, 1, 1, width]: what is added to the

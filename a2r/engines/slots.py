@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -54,10 +54,10 @@ class Slots:
     the next one counted.
     """
 
-    def __init__(self, like: Cache):
-        """Take the number of layers, heads, dtype and device from `like`, a cache that the model has filled."""
+    def __init__(self, like: list[tuple[torch.Tensor, torch.Tensor]]):
+        """Take the number of layers, heads, dtype and device from `like`, keys and values that the model has made."""
         self.rows = self.size = self.columns = self.width = 0
-        self.layers = [(layer.keys[:0, :, :0], layer.values[:0, :, :0]) for layer in like.layers]
+        self.layers = [(keys[:0, :, :0], values[:0, :, :0]) for keys, values in like]
 
     def resize(self, size: int, columns: int) -> None:
         """Make room for `size` rows of `columns` tokens; what the live rows hold stays."""
@@ -83,10 +83,10 @@ class Slots:
             held.view(-1, held.shape[-1]).index_copy_(0, self.at[heads], new.reshape(-1, held.shape[-1]))
         return tuple(held[: self.rows, :, : self.width] for held in slots)
 
-    def insert(self, first: int, prompts: Cache, source: torch.Tensor) -> None:
-        """Copy row `source[i]` of `prompts`, a filled cache, into slot `first + i`."""
-        for layer, new in zip(self.layers, prompts.layers, strict=True):
-            for slots, states in zip(layer, (new.keys, new.values), strict=True):
+    def insert(self, first: int, prompts: list[tuple[torch.Tensor, torch.Tensor]], source: torch.Tensor) -> None:
+        """Copy row `source[i]` of the keys and values of `prompts` into slot `first + i`."""
+        for layer, new in zip(self.layers, prompts, strict=True):
+            for slots, states in zip(layer, new, strict=True):
                 each = states if len(states) == len(source) else states[source]
                 slots[first : first + len(source), :, : states.shape[2]] = each
 
@@ -138,11 +138,23 @@ def slot_attention(
     return torch.cat(read), None
 
 
+def attend(groups: list[Slots], layer: int, query: torch.Tensor, *states: torch.Tensor) -> torch.Tensor:
+    """Write and read the slots of `groups`: `states`, keys and values, are [rows, heads, head_dim], `query`, which is
+    scaled, and what is returned [rows, query heads × head_dim]."""
+    query, *states = (t[:, :, None] for t in (query, *states))
+    first, read = 0, []
+    for group in groups:
+        part = slice(first, first := first + group.rows)
+        held = group.write(layer, *(t[part] for t in states))
+        read.append(_attend(query[part], *held, group.mask).view(group.rows, -1))
+    return torch.cat(read) if len(read) > 1 else read[0]
+
+
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Two plain products that read the slots in place; heads that share keys become the lines of one product. Torch's
     kernel is made for many queries, and on a CPU slower."""
     rows, heads, _, size = query.shape
-    scores = product(query.view(rows, key.shape[1], -1, size), key.transpose(2, 3))
+    scores = product(query.reshape(rows, key.shape[1], -1, size), key.transpose(2, 3))
     weights = scores.add_(mask).softmax(-1, dtype=torch.float32).to(value.dtype)
     return product(weights, value).view(rows, 1, heads, -1)
 

@@ -1,0 +1,106 @@
+"""A small Qwen3 model on a CPU in few operations: what `transformers` computes, without its modules, which take some
+3 ms a step whatever the number of rows, as long as the arithmetic of a small model.
+
+The weights that read the same input are one matrix, which the norm before it is multiplied into.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import rms_norm, silu
+from transformers import Qwen3ForCausalLM
+
+# (layer, query [tokens, query heads, head_dim], keys and values [tokens, heads, head_dim]) -> [tokens, query heads ×
+# head_dim]; queries are scaled
+Attention = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Weights of a layer, each [in, out]; `heads` is what normalised queries and keys are multiplied by, [query heads +
+    heads, head_dim]."""
+
+    query_key_value: torch.Tensor
+    heads: torch.Tensor
+    out: torch.Tensor
+    gate_up: torch.Tensor
+    down: torch.Tensor
+
+
+class Qwen3:
+    """`model`, for which `fits` holds."""
+
+    @staticmethod
+    def fits(model: torch.nn.Module) -> bool:
+        """Whether this file is enough for `model`, which is on a CPU."""
+        if type(model) is not Qwen3ForCausalLM or model.dtype != torch.float32:
+            return False
+        config, turning = model.config, model.model.rotary_emb.rope_type
+        plain = config.hidden_act == "silu" and not config.attention_bias
+        return plain and set(config.layer_types) == {"full_attention"} and turning == "default"
+
+    @torch.inference_mode()
+    def __init__(self, model: Qwen3ForCausalLM):
+        config = model.config
+        self.eps, self.size = config.rms_norm_eps, config.head_dim
+        self.queries, self.keys = config.num_attention_heads, config.num_key_value_heads
+        self.embedding = model.get_input_embeddings().weight
+        self.layers = [self._layer(layer) for layer in model.model.layers]
+        self.head = fold(model.model.norm, model.lm_head)
+        positions = torch.arange(config.max_position_embeddings)[None]
+        cos, sin = (part[0, :, None] for part in model.model.rotary_emb(self.embedding, positions))
+        half = self.size // 2
+        self.cos, self.sin = cos, torch.cat((-sin[..., :half], sin[..., half:]), -1)
+
+    def _layer(self, layer: torch.nn.Module) -> Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        query = (attention.q_norm.weight * attention.scaling).expand(self.queries, -1)
+        return Layer(
+            fold(layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj),
+            torch.cat((query, attention.k_norm.weight.expand(self.keys, -1))),
+            attention.o_proj.weight.t().contiguous(),
+            fold(layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj),
+            mlp.down_proj.weight.t().contiguous(),
+        )
+
+    def hidden(self, tokens: torch.Tensor, positions: torch.Tensor, attend: Attention) -> torch.Tensor:
+        """The last hidden states of `tokens` at `positions`, both [tokens]; [tokens, hidden size], not normalised."""
+        x, cos, sin = self.embedding[tokens], self.cos[positions], self.sin[positions]
+        turned = self.queries + self.keys
+        for i, layer in enumerate(self.layers):
+            heads = (self._norm(x) @ layer.query_key_value).view(len(x), -1, self.size)
+            turning = self._norm(heads[:, :turned]).mul_(layer.heads)
+            turning = (turning * cos).addcmul_(turning.roll(self.size // 2, -1), sin)
+            read = attend(i, turning[:, : self.queries], turning[:, self.queries :], heads[:, turned:])
+            x = torch.addmm(x, read, layer.out)
+            gate, up = (self._norm(x) @ layer.gate_up).chunk(2, -1)
+            x = torch.addmm(x, silu(gate).mul_(up), layer.down)
+        return x
+
+    def logits(self, tokens: torch.Tensor, positions: torch.Tensor, attend: Attention) -> torch.Tensor:
+        """The next token's logits, [tokens, vocabulary]; arguments as in `hidden`."""
+        return self._norm(self.hidden(tokens, positions, attend)) @ self.head
+
+    def prefill(self, prompts: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of each layer, [prompts, heads, length, head_dim], of `prompts` [prompts, length]."""
+        made = []
+
+        def causal(layer: int, query: torch.Tensor, *states: torch.Tensor) -> torch.Tensor:
+            query, keys, values = (t.view(*prompts.shape, -1, self.size).transpose(1, 2) for t in (query, *states))
+            made.append((keys, values))
+            options = {"is_causal": True, "scale": 1.0, "enable_gqa": self.queries != self.keys}
+            read = torch.nn.functional.scaled_dot_product_attention(query, keys, values, **options)
+            return read.transpose(1, 2).reshape(prompts.numel(), -1)
+
+        positions = torch.arange(prompts.shape[1]).repeat(len(prompts))
+        self.hidden(prompts.flatten(), positions, causal)
+        return made
+
+    def _norm(self, x: torch.Tensor) -> torch.Tensor:
+        return rms_norm(x, x.shape[-1:], eps=self.eps)
+
+
+def fold(norm: torch.nn.Module, *linear: torch.nn.Linear) -> torch.Tensor:
+    """The weights of layers that read what `norm` gives, as one matrix [in, out] for what is normalised only."""
+    return (torch.cat([one.weight for one in linear]) * norm.weight).t().contiguous()
