@@ -443,6 +443,19 @@ def test_wrong_arguments_are_named(folder):
         TransformersEngine(folder, dtype="float33")
 
 
+def test_other_weights_give_other_tokens(folder):
+    engine, other = TransformersEngine(folder, threads=1), TransformersEngine(folder, threads=1)
+    with torch.no_grad():
+        for weights in other.model.parameters():
+            weights.add_(0.02 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(0)))
+    requests = many(8, Sampling(0, max_tokens=25))
+    before = {key: g.text for key, g in by_sample(engine.generate(requests)).items()}
+    engine.take_weights(other.model.state_dict())
+    after = {key: g.text for key, g in by_sample(engine.generate(requests)).items()}
+    other.quick = None
+    assert after == {key: g.text for key, g in by_sample(other.generate(requests)).items()} != before
+
+
 def test_close_frees_the_model(folder):
     engine = TransformersEngine(folder)
     assert engine.name == "transformers" and "torch" in engine.version

@@ -198,6 +198,11 @@ class TransformersEngine:
             numbers.append(torch.cat(parts).tolist())
         return numbers
 
+    def take_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Go on with other `weights`, a state dict of the model: those of a training that goes on, say."""
+        self.model.load_state_dict(weights)
+        self.quick = self.quick and Qwen3(self.model)
+
     def close(self) -> None:
         """Free the model."""
         self.model = self.quick = self.probe = None

@@ -260,7 +260,7 @@ class Rollouts:
         """Outputs of the policy as it is now, one a prompt, in order; equal neighbours are one group."""
         import torch
 
-        self.engine.model.load_state_dict(trainer.model.state_dict())
+        self.engine.take_weights(trainer.model.state_dict())
         groups = [
             list(members) for _, members in itertools.groupby(range(len(prompts)), key=lambda i: json.dumps(prompts[i]))
         ]
