@@ -100,9 +100,12 @@ def test_a_training_that_was_finished_but_not_saved_is_not_trained_on(trained, n
 
 def test_checkpoints_of_another_recipe_are_not_taken_up(trained, nano):
     _, _, work, _ = trained
+    base = nano.model(SMALL["synthesizer"]).identity
     with pytest.raises(UserError, match="differs in learning_rate; remove it, or train into another folder"):
-        rl.same_training(work, rl.of(nano, **{**SMALL, "learning_rate": 1e-5}))
-    rl.same_training(work, rl.of(nano, **SMALL, steps=500))  # more steps are the same training
+        rl.same_training(work, rl.of(nano, **{**SMALL, "learning_rate": 1e-5}), base)
+    with pytest.raises(UserError, match="differs in base; remove it"):  # a model of that name from another seed
+        rl.same_training(work, rl.of(nano, **SMALL), nano.model("nano-64").identity)
+    rl.same_training(work, rl.of(nano, **SMALL, steps=500), base)  # more steps are the same training
     with pytest.raises(UserError, match="holds checkpoints of 20 steps and 5 are asked for; remove the folder"):
         rl.fit(nano, rl.of(nano, **SMALL, steps=5), *rl.training_sets(nano, rl.of(nano, **SMALL)), work)
 

@@ -5,10 +5,11 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from a2r.errors import StudyFailed, UserError, nearest
@@ -242,6 +243,8 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from a2r.lab.kernels import Manager
+
     unfinished = output.parent / UNFINISHED / output.name
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".json").unlink(missing_ok=True)
@@ -253,6 +256,7 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
     options = {"kernel_name": "python3", "cwd": str(ROOT), "progress_bar": False, "log_output": False}
     # the level is the kernel's, which else warns of its unencrypted socket on every start
     options |= {"stderr_file": sys.stderr if progress else None, "extra_arguments": ["--log-level=ERROR"]}
+    options |= {"kernel_manager_class": Manager}
     try:
         papermill.execute_notebook(str(notebook), str(unfinished), parameters=values, **options)
     except PapermillExecutionError as error:
@@ -277,11 +281,6 @@ def waits(study: str) -> bool:
     return any(word in find(study).read_text(encoding="utf-8") for word in ("read_outcomes(", "study.earlier("))
 
 
-def _threads(count: int | None) -> None:
-    if count:  # else engines choose, as vLLM does
-        os.environ.setdefault("OMP_NUM_THREADS", str(count))
-
-
 @contextmanager
 def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[..., Path]]:
     """`run`, with `studies` begun several at a time, the longest first, so that none of them is left alone at the end.
@@ -295,13 +294,38 @@ def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[...,
         return
     cores, large = os.cpu_count() or 1, any(m.large for each in studies for m in load_profile(each[1]).models)
     workers, threads = (min(2, cores), None) if large else (min(3, cores + 1), max(1, cores // 2))
-    with ProcessPoolExecutor(workers, get_context("spawn"), _threads, (threads,)) as pool:
+    from a2r.lab import kernels
+
+    context = kernels.loaded(threads) if kernels.AVAILABLE and threads else get_context("spawn")
+
+    def apart(*each) -> Path:
+        with ProcessPoolExecutor(1, context, _begin, (threads,)) as process:
+            return process.submit(run, *each).result()
+
+    with ThreadPoolExecutor(workers) as pool:
         longest = sorted(studies, key=lambda each: -minutes(each[0]))
-        begun = {repr(each): pool.submit(run, *each) for each in longest}
+        begun = {repr(each): pool.submit(apart, *each) for each in longest}
         try:
-            yield lambda *each: begun[repr(each)].result() if repr(each) in begun else run(*each)
+            yield lambda *each: begun[repr(each)].result() if repr(each) in begun else apart(*each)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin(threads: int | None) -> None:
+    """What a process does first in which one study is run."""
+    if threads:  # else engines choose, as vLLM does
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        from a2r.lab import kernels
+
+        if kernels.AVAILABLE:
+            kernels.prepare()
+    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+
+
+def _end_with(parent) -> None:
+    """End this process when its parent has been killed; its kernel then ends itself."""
+    parent.join()
+    os._exit(1)
 
 
 def results(executed: Path) -> dict[str, list[str]]:

@@ -294,7 +294,7 @@ def fit(lab: Profile, recipe: Recipe, sets: pd.DataFrame, held_out: pd.DataFrame
         raise UserError(f"RL needs TRL ({error}); install it with `pip install 'a2r[rl]'`.") from error
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # of rollout_func
     model = lab.model(recipe.synthesizer)
-    same_training(work, recipe)
+    same_training(work, recipe, model.identity)
     tokenizer = AutoTokenizer.from_pretrained(model.location, revision=model.revision)
     last, finished = newest(work, recipe)
     path, revision = (last, None) if finished else (model.location, model.revision)
@@ -415,15 +415,13 @@ def callbacks(recipe: Recipe) -> list:
     return [Watch(), Bar()]
 
 
-def same_training(work: Path, recipe: Recipe) -> None:
-    """Note the recipe beside its checkpoints; UserError if those that are there come from another one (more steps are
-    the same)."""
-    note, mine = (
-        work / "recipe.json",
-        {k: v for k, v in asdict(recipe).items() if k not in ("steps", "save_steps", "eval_steps")},
-    )
-    if note.exists() and (theirs := json.loads(note.read_text())) != json.loads(json.dumps(mine)):
-        other = ", ".join(k for k in mine if theirs.get(k) != json.loads(json.dumps(mine[k])))
+def same_training(work: Path, recipe: Recipe, base: str) -> None:
+    """Note the recipe, and the model `base` (its identity) that it begins with, beside its checkpoints; UserError if
+    those that are there come from another one (more steps are the same)."""
+    note, later = work / "recipe.json", ("steps", "save_steps", "eval_steps")
+    mine = json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k not in later} | {"base": base}))
+    theirs = json.loads(note.read_text()) if note.exists() else {}
+    if other := ", ".join(k for k in mine if theirs.get(k, mine[k]) != mine[k]):
         raise UserError(
             f"{work} holds checkpoints of a training that differs in {other}; "
             "remove it, or train into another folder (--out)."
