@@ -338,10 +338,16 @@ def test_the_ablations_table_and_figure_have_every_arm(tmp_path):
 
 def test_the_ablation_is_of_the_profiles_own_synthesizer(tmp_path):
     lab, record = load_profile("nano", "stability"), ablation()[0]
-    for name in ("nano-48-rl", "another"):
-        record["recipe"]["name"] = name
-        (tmp_path / f"updates=1_of={name}.json").write_text(json.dumps(record))
-    assert [r["recipe"]["name"] for r in stability.stored(lab, tmp_path)] == ["nano-48-rl"]
+    base = lab.model("nano-48").identity
+    for name, revision in (("nano-48-rl", base), ("another", base), ("nano-48-rl", "of another seed")):
+        record["recipe"]["name"], record["from"] = name, {"name": "nano-48", "revision": revision}
+        (tmp_path / f"updates=1_of={name}_{revision}.json").write_text(json.dumps(record))
+    assert [(r["recipe"]["name"], r["from"]["revision"]) for r in stability.stored(lab, tmp_path)] == [
+        ("nano-48-rl", base)
+    ]
+    assert len(stability.stored(lab)) == 8, "the shipped ones"
+    with pytest.raises(UserError, match="holds no training of nano-48-rl for the ablation"):  # they are of seed 0
+        stability.stored(load_profile("seed-1", "stability"))
     with pytest.raises(UserError, match="holds no training of Qwen3-8B-RL for the ablation; run `a2r run stability"):
         stability.stored(load_profile("paper-rl", "stability"))
 

@@ -3,6 +3,7 @@ as a rule."""
 
 import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 
 from a2r.errors import UserError
 from a2r.profiles import ROOT, Profile
-from a2r.training.rl import WORK, Recipe, fit, of, training_sets
+from a2r.training.rl import WORK, Recipe, fit, of, read_record, training_sets
 
 ARMS = {"on-policy": 1, "off-policy": 8}  # gradient steps a batch of rollouts
 TEMPERATURES = (0.7, 1.0)
@@ -44,9 +45,13 @@ def ablate(lab: Profile, recipe: Recipe, folder: Path, seeds: range, jobs: int =
 
 
 def stored(lab: Profile, folder: Path = ROOT / "data" / "rl") -> list[dict]:
-    """The records of the trainings of the profile's RL synthesizer in `folder`. UserError if there are none."""
-    records = [json.loads(file.read_text()) for file in sorted(folder.glob("updates=*.json"))]
-    mine = [record for record in records if record["recipe"]["name"] == of(lab).name]
+    """The records in `folder` of trainings of the profile's RL synthesizer, from the model that it was trained from.
+    UserError if there are none."""
+    recipe, records = of(lab), [json.loads(file.read_text()) for file in sorted(folder.glob("updates=*.json"))]
+    bases = {lab.model(recipe.synthesizer).identity}
+    with suppress(UserError):  # what it had when RL began; the files of its folder may have been written anew since
+        bases.add(read_record(lab)["from"]["revision"])
+    mine = [r for r in records if r["recipe"]["name"] == recipe.name and r["from"]["revision"] in bases]
     if not mine:
         raise UserError(
             f"{folder} holds no training of {lab.rl['name']} for the ablation; "
