@@ -1,5 +1,5 @@
-"""Kernels that begin with everything loaded, on Linux: torch, transformers, scipy and seaborn take each of them ten
-seconds of a processor, which is a tenth of what all studies of small models take together.
+"""Kernels that begin with everything loaded, on Linux: importing torch, transformers, scipy and seaborn takes nearly
+ten seconds of a processor, and all studies of small models together some twenty minutes of one.
 
 `multiprocessing` has a server that loads them once and forks a process for each study. That forks another one before
 it does anything, which waits to become the study's kernel, and imports this package itself, as any kernel does.
