@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -42,7 +43,9 @@ def begin(checkout: Path) -> subprocess.Popen:
     env = {**os.environ, "PYTHONPATH": str(checkout)}
     env.pop("OMP_NUM_THREADS", None)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-    return subprocess.Popen(command, cwd=checkout, env=env, **pipes)
+    # where the tests run in the background, SIGINT is ignored, also by whom they start
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, cwd=checkout, env=env, preexec_fn=heard, **pipes)
 
 
 def test_a_kernel_has_everything_loaded_but_this_package(checkout):
