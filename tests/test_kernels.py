@@ -24,6 +24,7 @@ FIRST = "import os, sys\nloaded = 'torch' in sys.modules, [m for m in sys.module
 WHERE = "os.environ['OMP_NUM_THREADS'], os.getcwd(), os.getpid() == os.getsid(0), 'A2R_TRACE' in os.environ"
 THEN = f"import a2r\nprint(loaded, {WHERE})"
 FAILS = "import a2r.prices\nraise ValueError('no')"
+DIES = "import os\nos._exit(3)"
 SLEEPS = "import time, pathlib\npathlib.Path('asleep').write_text(str(os.getpid()))\ntime.sleep(600)"
 
 
@@ -58,11 +59,18 @@ def test_a_kernel_has_everything_loaded_but_this_package(checkout):
         assert printed.split() == ["(True,", "[])", str(max(1, os.cpu_count() // 2)), str(checkout), "True", "True"]
 
 
-def test_one_that_fails_is_told_as_ever_and_the_other_is_kept(checkout):
-    write_notebook(checkout / "notebooks", "01_one", FIRST, FAILS, parameters='profile = "nano"')
+@pytest.mark.parametrize(
+    "cell, sentence",
+    [
+        (FAILS, "of 01_one.ipynb failed (ValueError: no)"),
+        (DIES, "the kernel of 01_one.ipynb died; the samples are kept"),
+    ],
+)
+def test_one_that_fails_is_told_as_ever_and_the_other_is_kept(checkout, cell, sentence):
+    write_notebook(checkout / "notebooks", "01_one", FIRST, cell, parameters='profile = "nano"')
     running = begin(checkout)
     said = running.communicate(timeout=120)[0]
-    assert running.returncode == 1 and "of 01_one.ipynb failed (ValueError: no)" in said.splitlines()[-1]
+    assert running.returncode == 1 and sentence in said.splitlines()[-1]
     assert (checkout / "runs" / "notebooks" / "02_two__tiny.ipynb").exists()
 
 
