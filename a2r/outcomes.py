@@ -27,6 +27,7 @@ SYNTHESIZER_TOKENS = tuple(f"synthesizer_{kind}" for kind in TOKENS)
 COLUMNS = ["benchmark", "problem_id", "explorer", "synthesizer", "set", "state", "right"]
 COLUMNS += ["cost", "seconds", "engine_seconds", *(f"explorer_{kind}" for kind in TOKENS), "method", "correct"]
 COLUMNS += SYNTHESIZER_TOKENS
+GRADED = ["id", "time", "gold"]  # what a verdict is on
 STATES = ("none", "minority", "tie", "majority", "all")
 
 
@@ -36,14 +37,13 @@ def grade(samples: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
     Verdicts on samples of a store are kept beside them, for this version of the grader: a text is read for one once.
     """
     gold = problems.set_index("problem_id").answer.loc[samples.problem_id].astype(str).to_numpy(object)
-    answer, correct, todo = np.full(len(samples), None), np.zeros(len(samples), bool), (samples.error == "").to_numpy()
+    answer, correct = np.full(len(samples), None), np.zeros(len(samples), bool)
+    todo = (samples.error == "").to_numpy(copy=True)
     stored, place = getattr(samples.text.array, "source", None), f"graded-{answers.version()}"
-    if stored and len(known := stored.kept(place)):
-        keys = samples[["id", "time"]].assign(gold=gold)
-        found = keys.merge(known.drop_duplicates(list(keys)), how="left")
-        hit = found.correct.notna().to_numpy()
-        answer[hit] = found.answer[hit].astype(object).where(found.answer[hit].notna(), None)
-        correct[hit], todo = found.correct[hit].astype(bool), todo & ~hit
+    if stored and (known := stored.kept(place, GRADED, ["answer", "correct"])):
+        for i, key in enumerate(zip(samples.id.to_numpy(object), samples.time, gold, strict=True)):
+            if todo[i] and (verdict := known.get(key)):
+                (answer[i], correct[i]), todo[i] = verdict, False
     texts = samples.text.array[todo]
     answer[todo] = texts.map(extract) if stored else [extract(text) for text in texts]
     correct[todo] = [equivalent(*pair) for pair in zip(gold[todo], answer[todo], strict=True)]

@@ -324,7 +324,7 @@ class Reader:
         self.stamps: dict[tuple, Part] = {}  # by name, time of change and bytes
         self.parts: list[Part] = []
         self.rows = located([])  # one an id, which is the index
-        self.derived: dict[str, dict[Path, pd.DataFrame]] = {}
+        self.derived: dict[str, tuple[set[Path], dict[tuple, tuple]]] = {}  # files that were read, and their lines
         self.looking = threading.RLock()
 
     def look(self) -> list[Part]:
@@ -377,27 +377,38 @@ class Reader:
             if len(left):
                 self.look()
 
-    def kept(self, name: str) -> pd.DataFrame:
-        """What `keep` has kept under a name, in this process or another, but for what is damaged."""
-        before, frames = self.derived.get(name, {}), {}
-        for file in sorted((self.folder / f"_{name}").glob("*.parquet")):
+    def kept(self, name: str, by: list[str], what: list[str]) -> dict[tuple, tuple]:
+        """What `keep` has kept under a name, in this process or another, but for what is damaged: each line's values in
+        the columns `what`, by those in `by`, the same at every call. Each file is read once."""
+        files, lines = self.derived.setdefault(name, (set(), {}))
+        for file in sorted(set((self.folder / f"_{name}").glob("*.parquet")) - files):
             with suppress(pa.ArrowException, OSError, ValueError):
-                known = before.get(file)
-                frames[file] = pd.read_parquet(file, page_checksum_verification=True) if known is None else known
-        self.derived[name] = frames
-        return pd.concat(frames.values(), ignore_index=True) if frames else pd.DataFrame()
+                table = _derived(file)
+                sides = [table.select(by).columns, table.select(what).columns]
+                lines.update(
+                    zip(*(zip(*map(pa.ChunkedArray.to_pylist, side), strict=True) for side in sides), strict=True)
+                )
+                files.add(file)
+        return lines
 
     def keep(self, name: str, frame: pd.DataFrame) -> None:
         """Keep what was derived from samples beside them. It may go at any time: who needs it derives it again."""
         with suppress(OSError):  # who may only read derives each time
-            folder, old = self.folder / f"_{name}", []
+            folder, table, old = self.folder / f"_{name}", pa.Table.from_pandas(frame, preserve_index=False), []
             folder.mkdir(exist_ok=True)
-            if len(list(folder.iterdir())) >= MANY:
-                frame, old = pd.concat([self.kept(name), frame], ignore_index=True), list(self.derived[name])
+            if len(files := sorted(folder.glob("*.parquet"))) >= MANY:
+                for file in files:
+                    with suppress(pa.ArrowException, OSError, ValueError):
+                        table = pa.concat_tables([_derived(file), table], promote_options="default")
+                        old.append(file)
             with appearing(folder / new_name()) as file:
-                frame.to_parquet(file, compression="zstd", write_page_checksum=True)
+                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
             for file in old:
                 file.unlink(missing_ok=True)
+
+
+def _derived(file: Path) -> pa.Table:
+    return pq.read_table(file, page_checksum_verification=True)
 
 
 @lru_cache(maxsize=12)
