@@ -45,7 +45,7 @@ lab: setup ## open the notebooks in JupyterLab
 nano: setup ## train the shipped model family anew
 	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=100000000000 $(BIN)/python -m a2r.training.nano.family
 
-rl: setup ## train the RL synthesizer and the stability ablation anew (remove data/models/nano-48-rl, data/rl/*.json and runs/rl first)
+rl: setup ## train the RL synthesizer and the stability ablation anew (remove data/models/nano-48-rl, data/rl/updates=*.json and runs/rl first)
 	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=100000000000 $(BIN)/a2r train-synthesizer
 	MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=100000000000 $(BIN)/a2r run stability -p train=true
 

@@ -28,7 +28,7 @@ def pool(
 def test_four_paths_alike():
     (row,) = diversity.of_sets(pool(*["a b c d e"] * 4), 4, 1).to_dict("records")
     assert row["answers"] == 1 and row["effective answers"] == pytest.approx(1) and row["disagreement"] == 0
-    assert row["distinct-2"] == pytest.approx(4 / 16) and row["self-BLEU"] == pytest.approx(100) and row["parting"] == 1
+    assert row["distinct-2"] == pytest.approx(4 / 16) and row["self-BLEU"] == pytest.approx(100) and row["parting"] == 5
     assert row["Vendi"] == pytest.approx(1)
 
 
@@ -48,8 +48,8 @@ def test_two_and_two_and_a_path_without_an_answer():
 
 
 def test_where_two_paths_part():
-    assert parting(list("abcd"), list("abxyz")) == 0.5
-    assert parting(list("ab"), list("abc")) == 1 and parting(["a"], ["b"]) == 0 and parting([], ["a"]) == 0
+    assert parting(list("abcd"), list("abxyz")) == 2
+    assert parting(list("ab"), list("abc")) == 2 and parting(["a"], ["b"]) == 0 and parting([], ["a"]) == 0
 
 
 @settings(deadline=None, max_examples=60)
@@ -58,7 +58,7 @@ def test_every_measure_keeps_its_bounds(texts, data):
     answers = [data.draw(st.sampled_from(["1", "2", "3", None])) for _ in texts]
     (row,) = diversity.of_sets(pool(*texts, answers=answers), 4, 1).to_dict("records")
     assert 0 <= row["answers"] <= 4 and min(1, row["answers"]) <= row["effective answers"] <= row["answers"] + 1e-9
-    assert 0 <= row["disagreement"] <= 1 and 0 <= row["distinct-2"] <= 1 and 0 <= row["parting"] <= 1
+    assert 0 <= row["disagreement"] <= 1 and 0 <= row["distinct-2"] <= 1 and 0 <= row["parting"] <= 20
     assert -1e-9 <= row["self-BLEU"] <= 100 + 1e-9 and 1 - 1e-9 <= row["Vendi"] <= 4 + 1e-9
 
 
@@ -83,13 +83,13 @@ def test_mixed_sets_of_more_explorers_than_paths_use_all_of_them_over_the_proble
 def test_escapes_are_pairs_of_a_wrong_path_with_another():
     made = diversity.escapes(pool("a b c d", "a b x x", "z z z z", "a b c e", correct=[False, True, True, False]), 4, 1)
     assert sorted(zip(made.parting, made.escaped, strict=True)) == sorted(
-        [(0.5, True), (0.0, True), (0.75, False), (0.75, False), (0.5, True), (0.0, True)]
+        [(2, True), (0, True), (3, False), (3, False), (2, True), (0, True)]
     )
 
 
 def test_a_path_with_the_very_text_of_a_wrong_one_is_no_evidence():
     made = diversity.escapes(pool("a b c", "a b c", "a b x", correct=[False, False, True]), 3, 1)
-    assert made.parting.tolist() == pytest.approx([2 / 3] * 2) and made.escaped.all()
+    assert made.parting.tolist() == [2, 2] and made.escaped.all()
 
 
 def test_no_answer_is_no_effective_answer():
@@ -122,6 +122,12 @@ def test_early_and_late_are_told_apart_where_most_pairs_part_at_one_place(lab):
     texts = ["a b c d", "a b c x", "a b c y", "z z z z"]
     found = diversity.trap({("a", 1.0): pool(*texts, correct=[False, False, False, True])}, lab.with_(n_sets=1))
     assert dict(zip(found.method, found.correct, strict=True)) == {"early": 1, "late": 0}
+
+
+def test_a_path_that_ends_where_it_has_found_the_answer_parts_no_later_for_being_short(lab):
+    """Right paths are short. All pairs here part after one word, so nothing can be said of early and late."""
+    paths = pool("t x", "t a b c d e f", "t g h i j k l", "t m n", correct=[True, False, False, True])
+    assert diversity.trap({("a", 1.0): paths}, lab.with_(n_sets=1)).empty
 
 
 def sets(n: int = 300, seed: int = 0) -> pd.DataFrame:

@@ -19,4 +19,7 @@ def test_at_one_path_pass_n_is_the_pools(lab, problems, use):
     assert table.loc[(1, "Pass@N"), "accuracy"].estimate == pytest.approx(right.correct.mean())
     firsts = right.groupby("problem_id").head(2).correct.mean()
     assert firsts != right.correct.mean(), "or this test could not fail"
+    for row in scaling.gains(found).itertuples():
+        a2r, cons = (table.loc[(row.N, method), "accuracy"].estimate for method in ("A2R@N", "Cons@N"))
+        assert row.gain.estimate == pytest.approx(a2r - cons) and row.n == 3
     assert table.loc[(1, "Cons@N"), "accuracy"].estimate == pytest.approx(firsts) and len(one["Pass@N"]) == 6

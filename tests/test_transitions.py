@@ -77,7 +77,7 @@ def test_shares_of_moves_sum_to_one(table):
         and row["loses"].estimate == pytest.approx(2 / 6)
         and row["n"] == 3
     )
-    assert row["copies a wrong one"].estimate == pytest.approx(2 / 6), "of p and of q"
+    assert row["answer of a wrong reference"].estimate == pytest.approx(2 / 6), "of p and of q"
     assert row["answer among the references"].estimate == pytest.approx(4 / 6)
 
 

@@ -168,8 +168,7 @@ def scorecard() -> str:
             cells["mean over seeds"] = in_units(over[about], not claim.threshold)
         study = f"[{available()[claim.needs].stem[:2]}]({link_to(claim.needs)})"
         rows.append({"id": claim.id, "claim": claim.claim, **cells, "paper": claim.paper or "–", "study": study})
-    shown = pd.DataFrame(rows)  # where all roles have one temperature, the row of "the profile's own" says nothing new
-    return markdown(shown[shown.id.ne("C1") | ~shown.duplicated([*cells])])
+    return markdown(pd.DataFrame(rows))
 
 
 def seed(profile: str) -> str:
@@ -215,9 +214,24 @@ def cheaper(method: str, other: str) -> float:
 
 
 def ahead(benchmark: str) -> str:
-    """The models whose A2R is above the vote on a benchmark of the study of the family, with its interval."""
-    rows = table("family_domains", benchmark=benchmark).itertuples()
-    return ", ".join(row.synthesizer for row in rows if row.gain.low > 0) or "no model"
+    """The models whose A2R is above the vote on a benchmark of the study of the family, with its interval: by seed."""
+    said = []
+    for profile in (p for p in families() if exists("family_domains", p)):
+        rows = table("family_domains", profile, benchmark=benchmark).itertuples()
+        names = [row.synthesizer for row in rows if row.gain.low > 0]
+        said.append(f"{seed(profile)} {', '.join(names) or 'none'}")
+    return "; ".join(said)
+
+
+def uncorrected() -> str:
+    """The supported rows of the scorecards that Holm's correction over their scorecard would not leave so."""
+    from a2r.studies.claims import LEVEL, SUPPORTED
+
+    said = []
+    for profile in (p for p in families() if exists("claims_scorecard", p)):
+        rows = table("claims_scorecard", profile, verdict=SUPPORTED).itertuples()
+        said += [f"{r.id} “{r.claim}” of {seed(profile)} (p = {r.p_holm:.2g})" for r in rows if r.p_holm > LEVEL]
+    return ", ".join(said)
 
 
 def shipped() -> str:
@@ -251,5 +265,19 @@ def skill(problems: str) -> float:
     return ((TESTS + 1) * chances).clip(upper=1).mean()
 
 
-HELPERS = families, exists, table, markdown, beside, scorecard, studies, example, ahead, cheaper, shipped
+HELPERS = (
+    families,
+    exists,
+    table,
+    markdown,
+    beside,
+    scorecard,
+    in_units,
+    studies,
+    example,
+    ahead,
+    uncorrected,
+    cheaper,
+    shipped,
+)
 HELPERS = {function.__name__: function for function in (*HELPERS, caption, record, skill)} | {"profile": load_profile}

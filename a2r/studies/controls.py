@@ -216,12 +216,11 @@ def move(state: str, correct: bool) -> str:
 
 def moves(table: pd.DataFrame) -> pd.DataFrame:
     """One row a (explorer, synthesizer): the share of every move among all syntheses, and of those that copy a
-    reference, copy a wrong one, and end with an answer of a reference, as Intervals over problems."""
+    reference word by word, end with an answer of a reference, and with that of a wrong one, as Intervals over
+    problems."""
     shown = {m: table.move == m for m in MOVES} | {"copies a reference": table.copies}
-    shown |= {
-        "copies a wrong one": table.copies & ~table.correct,
-        "answer among the references": table["in references"],
-    }
+    shown["answer among the references"] = table["in references"]
+    shown["answer of a wrong reference"] = table["in references"] & ~table.correct
     table = table[[*KEYS, "explorer"]].assign(synthesizer=table.model, **shown)
     return tables.means(table, ["explorer", "synthesizer"], dict.fromkeys(shown, SHARE))
 

@@ -157,14 +157,14 @@ def cost_front(points: pd.DataFrame, currency: str, efficient: tuple[str, str, s
     best = points[points.front].sort_values("x")
     dotted = {"color": DARK, "linewidth": 0.9, "linestyle": ":", "label": "front", "zorder": 1}
     axes.step(best.x, best.y, where="post", **dotted)
-    says = f"{len(best)} of {len(points)} ways of answering are on the front: no other is as good for less"
+    says = f"By their estimates {len(best)} of {len(points)} ways are on the front: no other is as good for less"
     pair, large = (f"{efficient[0]} → {efficient[1]}", f"{efficient[2]} Pass@1") if efficient else ("", "")
     ringed = points[points.label.isin([pair, large])].drop_duplicates("label")
     if len(ringed) == 2:
         ring = {"facecolors": "none", "edgecolors": DARK, "linewidths": 1.2, "zorder": 3}
         axes.scatter(ringed.x, ringed.y, s=110, label="A2R-Efficient and its large model", **ring)
-        value = ringed.set_index("label").correct
-        says += f"; A2R-Efficient ({pair}) scores {said(value[pair])} and {large} {said(value[large])}"
+        value, on = ringed.set_index("label").correct, "on" if pair in set(best.label) else "not on"
+        says += f"; A2R-Efficient ({pair}) is {on} it and scores {said(value[pair])}, {large} {said(value[large])}"
     axes.set(xlabel=f"cost of 1,000 problems ({currency}, log scale)", ylabel="accuracy", ylim=(-0.02, 1.02))
     axes.set_xlim(axes.get_xlim()[0] / 2.5, None)  # room for the names of the first points
     shown = pd.concat([ringed, best.iloc[:0] if narrow() else best]).drop_duplicates("label")

@@ -27,7 +27,7 @@ MEASURES = {
     "distinct-2": "distinct bigrams / bigrams",
     "self-BLEU": "mean BLEU of a path against the others, 0 to 100 (low is diverse)",
     "Vendi": "effective number of paths, cosine similarity of bigram counts",
-    "parting": "words two paths share before they part, as a share of the shorter",
+    "parting": "words that two paths share before they part",
 }
 
 
@@ -73,12 +73,14 @@ def vendi(counts: list[Counter]) -> float:
     return float(np.exp(entr(values / values.sum()).sum()))
 
 
-def parting(a: list[str], b: list[str]) -> float:
-    """Share of the shorter of two word lists before the first word that differs: 0 from the start, 1 if one continues
-    the other."""
-    shorter = min(len(a), len(b))
-    same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), shorter)
-    return same / shorter if shorter else 0.0
+def parting(a: list[str], b: list[str]) -> int:
+    """Words before the first that differs; all of the shorter list if the other continues it.
+
+    A number and no share: as a share of a length it would tell right from wrong by itself, as a path that has found the
+    answer ends.
+    """
+    differ = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(differ, min(len(a), len(b)))
 
 
 def escapes(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
@@ -86,8 +88,8 @@ def escapes(pool: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
     right (`escaped`).
 
     The prefix trap (claim C7) says that an early error derails a chain for good. If it holds, a path that
-    leaves a wrong one early is right more often than one that shares most of its words. A path with the very text of
-    the wrong one is left out: it is wrong by that, and nothing to escape from.
+    leaves a wrong one early is right more often than one that goes along with it for longer. A path with the very text
+    of the wrong one is left out: it is wrong by that, and nothing to escape from.
     """
     rows = []
     for key, paths in cut_sets(in_memory(pool), n_paths, n_sets).groupby([*KEYS, "set"], sort=False):
@@ -175,7 +177,7 @@ def least(table: pd.DataFrame, gain: str) -> str:
 
 # Of one problem; counts and scores without bounds of their own get a bootstrap.
 BOUNDS = {
-    **dict.fromkeys(("pass1", "cons", "A2R", "disagreement", "distinct-2", "parting"), SHARE),
+    **dict.fromkeys(("pass1", "cons", "A2R", "disagreement", "distinct-2"), SHARE),
     **dict.fromkeys(("A2R − Pass@1", "A2R − Cons"), DIFFERENCE),
 }
 

@@ -128,7 +128,7 @@ def grid_heatmap(outcomes: pd.DataFrame, n_paths: int) -> Figure:
         panel.imshow(values, vmin=0, vmax=100, cmap="cividis", aspect="auto")
         for (i, j), value in np.ndenumerate(values):
             low, high = 100 * block[i][j].low, 100 * block[i][j].high
-            text = f"{value:.0f}\n[{low:.0f}, {high:.0f}]" if brackets else f"{value:.0f}"
+            text = f"{value:.1f}\n[{low:.0f}, {high:.0f}]" if brackets else f"{value:.0f}"
             ink = "white" if value < 47 else "black"  # contrast of 4.5 and more on every colour of the map
             panel.text(j, i, text, ha="center", va="center", fontsize=small(), color=ink)
         panel.set_xticks(range(len(names)), [n.replace("-rl", "\n-rl") for n in names], rotation=0 if brackets else 60)
@@ -182,11 +182,14 @@ def grid_lines(
         label_ends(axes, ends)
     left.set(xlabel="synthesizer (by parameters)", ylabel=f"accuracy (A2R@{n_paths})", title="a line for each explorer")
     right.set(xlabel="explorer (by parameters)", title="a line for each synthesizer")
-    ends = [a2r[e, plain[-1]].estimate - a2r[e, plain[0]].estimate for e in explorers]
-    others = [a2r[explorers[-1], s].estimate - a2r[explorers[0], s].estimate for s in plain]
+    rows = outcomes[(outcomes.method == f"A2R@{n_paths}") & outcomes.synthesizer.isin(plain)]
+    rises = {}
+    for role, names in (("synthesizer", plain), ("explorer", explorers)):
+        mean = rows.pivot_table(index=KEYS, columns=role, values="correct")
+        rises[role] = said(stats.difference(mean[names[-1]], mean[names[0]]), "+.0f", 100)
     says = (
-        f"From the smallest to the largest synthesizer A2R@{n_paths} changes by {100 * np.mean(ends):+.0f} points "
-        f"(mean over explorers), from the smallest to the largest explorer by {100 * np.mean(others):+.0f} "
+        f"From the smallest to the largest synthesizer A2R@{n_paths} changes by {rises['synthesizer']} points "
+        f"(mean over explorers), from the smallest to the largest explorer by {rises['explorer']} "
         "(mean over synthesizers)"
     )
     return captioned(figure, says, counted(a2r.values()))

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from a2r.outcomes import collect, grade
 from a2r.pipeline import Context, explore, synthesize_all
 from a2r.profiles import Profile
-from a2r.results import tables
+from a2r.results import stats, tables
 from a2r.results.figures import captioned, counted, lines, paired, panels, said
 from a2r.results.stats import KEYS, SHARE
 
@@ -45,6 +45,16 @@ def table(outcomes: pd.DataFrame) -> pd.DataFrame:
     """One row a pair, N and method: accuracy and cost of 1,000 problems as Intervals over problems."""
     rows = outcomes.assign(synthesizer=outcomes.pair_synthesizer, accuracy=outcomes.correct, cost=1000 * outcomes.cost)
     return tables.means(rows, ["explorer", "synthesizer", "N", "method"], {"accuracy": SHARE, "cost": None})
+
+
+def gains(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair and N: A2R@N less the vote of the same paths, as Intervals over problems."""
+    rows = []
+    for (explorer, synthesizer, n), part in outcomes.groupby(["explorer", "pair_synthesizer", "N"], sort=False):
+        each = part.pivot_table(index=KEYS, columns="method", values="correct")
+        gain = stats.difference(each["A2R@N"], each["Cons@N"])
+        rows.append({"explorer": explorer, "synthesizer": synthesizer, "N": n, "gain": gain, "n": len(each)})
+    return pd.DataFrame(rows)
 
 
 def draw(table: pd.DataFrame, seen: int | None = None) -> Figure:

@@ -191,17 +191,18 @@ def depth(lab: Profile, explorer: str, problems: pd.DataFrame, prices: pd.DataFr
 
 def points(outcomes: pd.DataFrame) -> pd.DataFrame:
     """One row a method: family, accuracy, cost of 1,000 problems and seconds as Intervals (no number where one lacks),
-    the sets of a problem that these are means of, problems, and whether it is on the front of accuracy against cost,
-    and against seconds; the ceiling is on none."""
+    the sets of a problem that these are means of, problems, and whether it is on the front of accuracy against cost, by
+    estimates; the ceiling is not.
+
+    There is no front of seconds: what a sample takes depends on what else its machine did, by a factor of two."""
     spent = outcomes[["cost", "seconds"]] * [1000, 1]
     spent = spent.mask(spent.isna().groupby(outcomes.method).transform("any"))
     bounds = {"correct": SHARE, "cost": None, "seconds": None}
     table = tables.means(outcomes.assign(**spent), ["method", "family"], bounds)
     estimates = table[list(bounds)].map(lambda value: value.estimate)
-    for against in ("cost", "seconds"):
-        real = estimates[(table.family != "ceiling") & estimates[against].notna()]
-        table[f"front by {against}"] = tables.front(real, against).reindex(table.index, fill_value=False)
-    return table.assign(sets=table.sets // table.n)
+    real = estimates[(table.family != "ceiling") & estimates.cost.notna()]
+    front = tables.front(real).reindex(table.index, fill_value=False)
+    return table.assign(sets=table.sets // table.n, **{"front by cost": front})
 
 
 def matched(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -314,8 +315,8 @@ def mean(shares: pd.Series) -> stats.Interval:
 def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figure:
     """Accuracy against the cost of 1,000 problems, or against the `seconds` of the critical path, of every method.
 
-    Families by colour; the vote's sizes are a line, the front is dotted and its ways are filled; dashed is the oracle
-    of N. What costs nobody knows what is not drawn.
+    Families by colour; the vote's sizes are a line, the front of cost is dotted and its ways are filled; dashed is the
+    oracle of N. What costs nobody knows what is not drawn.
     """
     figure, (axes,) = panels(5.2, 1)
     words = {"cost": f"cost of 1,000 problems ({currency}, log scale)", "seconds": "critical path (seconds, log scale)"}
@@ -327,28 +328,34 @@ def draw_ways(table: pd.DataFrame, currency: str, against: str = "cost") -> Figu
         axes.errorbar(part.x, part.y, **error, fmt="o", mfc="white", color=FAMILIES[family], label=family)
     votes = methods[methods.method.str.startswith("Cons@")].sort_values("x")
     axes.plot(votes.x, votes.y, color=FAMILIES["vote"], linewidth=0.9, zorder=1)
-    best = methods[methods[f"front by {against}"]].sort_values("x")
+    best = methods[methods["front by cost"] & (against == "cost")].sort_values("x")
     axes.scatter(best.x, best.y, c=[FAMILIES[f] for f in best.family], s=22, zorder=3)
     (ceiling,) = table[table.family == "ceiling"].itertuples()
     axes.axhline(ceiling.correct.estimate, color=FAMILIES["ceiling"], linestyle="--", linewidth=0.9, zorder=0)
     axes.set(xlabel=words[against] if len(methods) else f"no {against} is known", ylabel="accuracy", ylim=(-0.02, 1.02))
     if methods.empty:
         return captioned(figure, f"The {against} of these paths is not known", counted(table.correct))
-    axes.step(best.x, best.y, where="post", color=DARK, linewidth=0.9, linestyle=":", zorder=1)
+    if len(best):
+        axes.step(best.x, best.y, where="post", color=DARK, linewidth=0.9, linestyle=":", zorder=1)
     log_ticks(axes)
     axes.set_ylim(min(v.low for v in methods.correct) - 0.02, None)  # nothing lies below, and the names need the room
     # all names would cross each other: those of the front and A2R, and in a wide figure each family's best
     tops = [*best.index, *votes.index[-1:], *([] if narrow() else methods.groupby("family").y.idxmax())]
-    shown = methods[methods.index.isin(tops) | methods.method.str.fullmatch(r"A2R@\d+( by .+)?")]
+    shown = methods[methods.index.isin(tops) | methods.method.str.fullmatch(r"A2R@\d+( by .+)?|Adaptive@\d+")]
     ends = [(row.x, row.y, row.method, FAMILIES[row.family]) for row in shown.itertuples()]
     oracle = ceiling.method.replace("Oracle", "Pass")
     label_ends(axes, [*ends, (axes.get_xlim()[1], ceiling.correct.estimate, oracle, FAMILIES["ceiling"])])
     figure.legend(loc="outside upper center", ncols=3 if narrow() else 6)
     top = methods.loc[methods.y.idxmax()]
-    says = f"{len(best)} of {len(methods)} ways are on the front of accuracy against {against}"
+    says = f"By estimates {len(best)} of {len(methods)} ways are on the front of accuracy against cost"
+    if against == "seconds":
+        says = (
+            "Seconds of this run: what else the machine did is in them and not in the intervals, so there is no front"
+        )
     n = f"{counted(table.correct)}, {methods.sets.min()} to {methods.sets.max()} disjoint sets of each"
-    key = f"bars: 95% intervals over problems; filled: the front; line: the vote; dashed: {oracle}, a perfect selector"
-    return captioned(figure, f"{says}; the best is {top.method} with {said(top.correct)}", n, key)
+    key = f"{'filled: the front; ' * (len(best) > 0)}line: the vote; dashed: {oracle}, a perfect selector"
+    says = f"{says}; the most accurate is {top.method} with {said(top.correct)}"
+    return captioned(figure, says, n, f"bars: 95% intervals over problems; {key}")
 
 
 def draw_rounds(table: pd.DataFrame) -> Figure:
@@ -367,7 +374,7 @@ def draw_rounds(table: pd.DataFrame) -> Figure:
             axes.errorbar(at, [v.estimate for v in values], yerr=bars(values), label=name, elinewidth=0.6, **look)
         ceiling = part["Pass@m"].iloc[0].estimate
         axes.axhline(ceiling, color=FAMILIES["ceiling"], linestyle="--", linewidth=0.8, zorder=0)
-        axes.set(title=schedule, xticks=list(part["round"]), ylim=(-0.02, 1.02), xlabel="round (0: the paths)")
+        axes.set(title=schedule, xticks=list(part["round"]), ylim=(-0.03, 1.05), xlabel="round (0: the paths)")
     grid[0].set_ylabel("accuracy")
     figure.legend(*grid[0].get_legend_handles_labels(), ncols=3, loc="outside upper center")
     several = table[table.schedule.isin(table.schedule[(table["round"] == 0) & (table.outputs > 1)])]
