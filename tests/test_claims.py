@@ -180,7 +180,7 @@ def test_c1_at_equal_cost_is_against_the_votes_of_the_controls(lab):
         rows.loc[(rows.method == "Cons@5") & (rows.explorer == "m"), "method"] = "Cons@6"  # as its cost asks
         row = claims.scorecard({"controls": rows}, lab).iloc[2]
         assert row.verdict == verdict and "against votes at 90% of A2R's cost" in row.note
-    (lacking,) = verdicts(lab, "controls", rows[rows.method != "Cons@6"], "C1")[3:]
+    (lacking,) = verdicts(lab, "controls", rows[rows.method != "Cons@6"], "C1")[2:]
     assert lacking == "not run (no Cons, same cost of m in controls)"
 
 
