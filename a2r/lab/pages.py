@@ -265,19 +265,6 @@ def skill(problems: str) -> float:
     return ((TESTS + 1) * chances).clip(upper=1).mean()
 
 
-HELPERS = (
-    families,
-    exists,
-    table,
-    markdown,
-    beside,
-    scorecard,
-    in_units,
-    studies,
-    example,
-    ahead,
-    uncorrected,
-    cheaper,
-    shipped,
-)
-HELPERS = {function.__name__: function for function in (*HELPERS, caption, record, skill)} | {"profile": load_profile}
+HELPERS = families, exists, table, markdown, beside, scorecard, in_units, seed, studies, example, ahead, uncorrected
+HELPERS += cheaper, shipped, caption, record, skill
+HELPERS = {function.__name__: function for function in HELPERS} | {"profile": load_profile}
