@@ -53,16 +53,25 @@ def grade(samples: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
     return samples.assign(answer=pd.Series(answer, index=samples.index, dtype=object), correct=correct)
 
 
+def billed_sets(pool: pd.DataFrame, prices: pd.DataFrame, n_paths: int, n_sets: int) -> pd.DataFrame:
+    """`cut_sets` with the `cost` of each path in its set: the first one pays for the whole prompt, with whatever paths
+    outside the set it shared that when it was sampled."""
+    sets = cut_sets(pool, n_paths, n_sets)
+    first = ~sets.duplicated(["benchmark", "problem_id", "set"])
+    sets = sets.assign(cached_tokens=sets.cached_tokens.mask(first, 0 * sets.cached_tokens))
+    return sets.assign(cost=price(sets, prices))
+
+
 def baselines(
     problems: pd.DataFrame, pool: pd.DataFrame, prices: pd.DataFrame, n_paths: int, n_sets: int
 ) -> pd.DataFrame:
     """The outcomes of the explorer alone on the sets of its graded pool: Pass@1, Cons@N, and Pass@N, the unbiased
     estimate from the whole pool."""
-    pool = pool.assign(cost=price(pool, prices))
     right = pool.groupby("problem_id").correct.agg(["size", "sum"])
     pass_n = pd.Series(pass_at_k(right["size"], right["sum"], n_paths), index=right.index)
     gold = problems.set_index("problem_id").answer
-    by_set = cut_sets(pool, n_paths, n_sets).groupby(["benchmark", "problem_id", "set"], sort=False)
+    sets = billed_sets(pool, prices, n_paths, n_sets)
+    by_set = sets.groupby(["benchmark", "problem_id", "set"], sort=False)
     votes = by_set.agg(answers=("answer", list), correct=("correct", list))
     ids = votes.index.get_level_values("problem_id")
     states = [explorer_state(c, a) for c, a in zip(votes.correct, votes.answers, strict=True)]
@@ -70,8 +79,11 @@ def baselines(
     shared = shared.assign(explorer="+".join(dict.fromkeys(pool.model)), synthesizer="")
     shared = shared.assign(**dict.fromkeys(SYNTHESIZER_TOKENS, 0.0))
     spent = {"cost": "cost", "engine_seconds": "seconds", **{f"explorer_{kind}": f"{kind}_tokens" for kind in TOKENS}}
-    billed = by_set[list(spent.values())]  # where a path's tokens are not known, those of its set are not either
-    total, mean = (made.set_axis(list(spent), axis=1) for made in (billed.sum(skipna=False), billed.mean(skipna=False)))
+    alone = sets.assign(cached_tokens=0 * sets.cached_tokens)  # one path shares its prompt with none
+    alone = alone.assign(cost=price(alone, prices)).groupby(["benchmark", "problem_id", "set"], sort=False)
+    # where a path's tokens are not known, those of its set are not either
+    total, mean = by_set[list(spent.values())].sum(skipna=False), alone[list(spent.values())].mean(skipna=False)
+    total, mean = total.set_axis(list(spent), axis=1), mean.set_axis(list(spent), axis=1)
     single = shared.join(mean.assign(seconds=mean.engine_seconds))
     whole = shared.join(total.assign(seconds=by_set.seconds.max(skipna=False)))
     cons = [majority(answers, gold[i]) for answers, i in zip(votes.answers, ids, strict=True)]
@@ -145,7 +157,7 @@ def played(
     score is paid for the whole set.
     """
     own = {name: Score(pool[f"logprob_{name}"]) for name in ("mean", "tail", "lowest")}
-    sets = cut_sets(pool.assign(cost=price(pool, prices)), n_paths, n_sets)
+    sets = billed_sets(pool, prices, n_paths, n_sets)
     heard = sets.index[sets.answer.notna()]
     scores = {name: s for name, s in {**own, **(scores or {})}.items() if s.values[heard].notna().all()}
     asked = {name: bills(frame, prices, "mean").to_dict("index") for name, frame in (syntheses or {}).items()}

@@ -176,11 +176,11 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
 
 @contextmanager
 def turns(store: Store, profile: Profile, name: str, role: str, asks: list[Ask]) -> Iterator[None]:
-    """Held by who samples, so that who wants the same samples finds them there: for a small model on a CPU the turn of
-    each of its conditions; for one that fills the machine, or any on a GPU, that of all such. Servers need none."""
+    """Held by who samples, so that who wants the same samples finds them there: for a small model on a CPU, and of
+    servers, the turn of each of its conditions; for one that fills the machine, or any on a GPU, that of all such."""
     about = f"{name} {role} {profile.sampling_of(name, role).temperature}"
-    wanted = {f"{about} {item.condition}" for item in asks} if profile.engine != "openai" else set()
-    if wanted:
+    wanted = {f"{about} {item.condition}" for item in asks}
+    if profile.engine != "openai":
         import torch  # the engine will need it
 
         wanted = {"machine"} if torch.cuda.is_available() or profile.model(name).large else wanted

@@ -24,6 +24,11 @@ ROLES = ("explorers", "synthesizers", "symmetric")
 KNOBS = ("n_paths", "n_sets", "n_syntheses", "n_problems", "seed", "temperature", "synthesizer_temperature")
 
 
+def short(name: str, most: int = 150) -> str:
+    """A name for a file: as it is, or where it has more than `most` characters cut, with a hash of all of it."""
+    return name if len(name) <= most else f"{name[: most - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def from_root(path: Path) -> str:
     """A path as it is shown: from the repository's root where it is in it."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -182,6 +182,9 @@ def test_c1_at_equal_cost_is_against_the_votes_of_the_controls(lab):
         assert row.verdict == verdict and "against votes at 90% of A2R's cost" in row.note
     (lacking,) = verdicts(lab, "controls", rows[rows.method != "Cons@6"], "C1")[2:]
     assert lacking == "not run (no Cons, same cost of m in controls)"
+    rows["cost"] = np.where(rows.method.str.startswith("Cons"), 0.5, 1.0)
+    (dear,) = verdicts(lab, "controls", rows, "C1")[2:]
+    assert dear == "not run (no vote at a cost near A2R's, but at 50% of it in controls)"
 
 
 def test_every_model_counts_alike_where_no_reference_is_right(lab):
@@ -338,6 +341,13 @@ def test_every_rule_is_the_one_of_the_commit_that_fixed_it():
             assert words in shown.stdout, (
                 f"{claim.id} was changed after {commit}: give it the new commit, and say so in its history"
             )
+
+
+def test_of_two_losses_the_larger_is_no_larger_gain():
+    claim = next(c for c in claims.CLAIMS if c.id == "C1" and c.threshold == 1)
+    large, small = np.tile([1, 1, 0, 0], 100), np.tile([1, 0, 0, 0], 100)
+    assert claim.verdict(claims.quotient(*problems(a=large, b=small))) == SUPPORTED
+    assert claim.verdict(claims.quotient(*problems(a=-large, b=-small))) == UNRESOLVED
 
 
 def test_seeds_side_by_side(lab):

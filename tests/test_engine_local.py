@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from scipy import stats
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
     TemperatureLogitsWarper,
@@ -233,6 +235,32 @@ def test_greedy_is_that_of_generate(folder, tmp_path, changes, quick):
 def test_what_the_quick_way_does_not_know_goes_the_other(folder, changes):
     config = Qwen3Config.from_pretrained(folder, **changes)
     assert not Qwen3.fits(Qwen3ForCausalLM(config)) and Qwen3.fits(Qwen3ForCausalLM.from_pretrained(folder))
+
+
+def test_a_model_whose_positions_depend_on_the_batch_is_refused(folder, tmp_path):
+    """LongRoPE chooses its factors by the longest prompt that is computed together."""
+    factors = {"short_factor": [1.0] * 16, "long_factor": [4.0] * 16, "original_max_position_embeddings": 128}
+    path = variant(folder, tmp_path / "model", rope_parameters=ROPE | {"rope_type": "longrope", **factors})
+    with pytest.raises(EngineError, match="a sample would depend on its neighbours; serve it with vLLM"):
+        TransformersEngine(path, threads=1)
+
+
+def test_a_model_that_caps_its_logits_is_scored_as_it_samples(tmp_path, folder):
+    """Gemma 2 caps them after the output embeddings."""
+    config = Gemma2Config(
+        **{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+        **{"num_key_value_heads": 1, "head_dim": 16, "final_logit_softcapping": 0.5},
+        vocab_size=Qwen3Config.from_pretrained(folder).vocab_size,
+        initializer_range=0.5,
+    )
+    torch.manual_seed(2)
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path / "model")
+    for file in [*folder.glob("*token*"), *folder.glob("*jinja")]:
+        shutil.copy(file, tmp_path / "model")
+    engine = TransformersEngine(tmp_path / "model", threads=1)
+    (one,) = engine.score([replace(ask(5, Sampling()), scored=TEXT)])
+    prompt, text = encode(engine, ask(5, Sampling())), engine.tokenizer(TEXT, add_special_tokens=False).input_ids
+    assert one.logprobs == pytest.approx(log_probs(sure_of(engine, prompt, text)), abs=1e-4)
 
 
 def test_a_prompt_is_computed_once_for_its_samples(engine, monkeypatch):

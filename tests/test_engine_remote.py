@@ -50,6 +50,14 @@ def test_all_paths_of_a_prompt_are_one_request(serve):
     assert [(g.prompt_tokens, g.cached_tokens) for g in made] == [(10, 0)] + [(10, 10)] * 3, "the prompt is paid once"
 
 
+def test_many_paths_of_a_prompt_are_asked_for_a_few_at_a_time(serve):
+    """64 in one request are stored when the slowest is done, and may run into the timeout together."""
+    server = serve()
+    made = all_of(server, ask(n=20))
+    assert sorted(body["n"] for body in server.bodies) == [4, 8, 8] and [g.index for g in made] == [*range(20)]
+    assert {body["seed"] for body in server.bodies} == {100, 108, 116}
+
+
 def test_what_only_some_servers_know_is_sent_only_if_asked_for(serve):
     server = serve()
     all_of(server, ask(n=1))

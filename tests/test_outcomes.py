@@ -134,11 +134,11 @@ def test_states(table):
 
 
 def test_cost_counts_every_token(table):
-    """small: 60 fresh × 1 + 40 cached × 0.5 = 80 a prompt, 2 a completion token; large: 100 × 10 (no cached price), 20
-    a token."""
-    first, second = 4 * 80 + 2 * (10 + 20 + 30 + 40), 4 * 80 + 2 * (50 + 60 + 70 + 80)
-    for method, share in (("Cons@4", 1e6), ("Pass@4", 1e6), ("Pass@1", 4e6)):
-        both = (first / share, second / share)
+    """small: 100 fresh × 1 the first prompt of a set and of a path by itself, else 60 fresh × 1 + 40 cached × 0.5 = 80;
+    2 a completion token; large: 100 × 10 (no cached price), 20 a token."""
+    first, second = 100 + 3 * 80 + 2 * (10 + 20 + 30 + 40), 100 + 3 * 80 + 2 * (50 + 60 + 70 + 80)
+    for method, more, share in (("Cons@4", 0, 1e6), ("Pass@4", 0, 1e6), ("Pass@1", 3 * 20, 4e6)):
+        both = ((first + more) / share, (second + more) / share)
         assert of(table, method, "cost") == pytest.approx(sets(p=both, q=both, r=both))
     a2r = of(table, "A2R@4", "cost")
     assert a2r["p", 0] == pytest.approx((first + 1000 + 200) / 1e6)
@@ -342,8 +342,8 @@ def test_flops(table, lab):
     a, b = lab.models[0], lab.models[1]
     sized = replace(lab, models=(replace(a, name="small", parameters=1000), replace(b, name="large", parameters=5000)))
     computed = table.assign(flops=flops(table, sized))
-    assert of(computed, "Pass@1", "flops")["p", 0] == 2 * 1000 * (100 - 40 + 25)
-    assert of(computed, "A2R@4", "flops")["p", 0] == 2 * 1000 * 4 * (100 - 40 + 25) + 2 * 5000 * (100 - 40 + 10)
+    assert of(computed, "Pass@1", "flops")["p", 0] == 2 * 1000 * (100 + 25)
+    assert of(computed, "A2R@4", "flops")["p", 0] == 2 * 1000 * (4 * (100 - 40 + 25) + 40) + 2 * 5000 * (100 - 40 + 10)
     unknown = flops(table, replace(sized, models=(replace(a, name="small", parameters=None), sized.models[1])))
     assert unknown.isna().all()
 

@@ -136,6 +136,7 @@ def test_paths_that_were_not_drawn_are_not_paid(problems, road):
         mine = pool[pool.problem_id == problem_id]
         drawn = stopped(mine.answer.tolist(), aggregate.adaptive_consistency_stop)
         used = mine.iloc[:drawn]
+        used = used.assign(cached_tokens=[0, *used.cached_tokens[1:]])  # nobody before the first
         assert row.cost == pytest.approx(price(used, prices).sum()) and row.seconds == pytest.approx(used.seconds.sum())
         assert row.explorer_completion == used.completion_tokens.sum()
     assert table.cost.sum() < price(pool, prices).sum()

@@ -1,6 +1,7 @@
 """The report is one page that needs no network, made of whatever studies were run to their end."""
 
 import base64
+import json
 import re
 import shutil
 import subprocess
@@ -77,6 +78,12 @@ def test_the_scorecard_comes_first_and_the_provenance_last(runs):
     for hidden in ("secret_code", "sample/s", "told-by-parameters", "saved"):
         assert hidden not in body, hidden
     assert f"data:image/png;base64,{PIXEL[:20]}" in body and base64.b64decode(PIXEL)
+
+
+def test_runs_of_another_profile_of_the_same_name_are_not_shown(runs, tmp_path):
+    executed(runs, "01_symmetric__mine", "The baseline")
+    (runs / "01_symmetric__mine.json").write_text(json.dumps({"values": {"profile": str(tmp_path / "one/mine.yaml")}}))
+    assert report.executed(str(tmp_path / "one/mine.yaml")) and not report.executed(str(tmp_path / "two/mine.yaml"))
 
 
 def test_the_page_asks_nothing_of_the_network(runs):

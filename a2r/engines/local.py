@@ -11,7 +11,7 @@ pays for attention over the width of its group's longest row. Elsewhere all rows
 import gc
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,6 +104,11 @@ class TransformersEngine:
         eos = self.model.generation_config.eos_token_id
         self.stops = {*(eos if isinstance(eos, list) else [eos]), self.tokenizer.eos_token_id} - {None}
         kinds = set(getattr(config, "layer_types", None) or [])
+        if "longrope" in str(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)):
+            raise EngineError(
+                f"model '{model}' turns positions by the longest prompt of a batch (LongRoPE), so that a sample would "
+                "depend on its neighbours; serve it with vLLM."
+            )
         if not kinds <= {"full_attention", "sliding_attention"}:
             raise EngineError(
                 f"model '{model}' has {', '.join(sorted(kinds))} layers, which this engine cannot batch; "
@@ -188,7 +193,7 @@ class TransformersEngine:
         longest = max(len(prompt) + len(text) for _, prompt, text in rows)
         ids = torch.tensor([[*p, *t, *[0] * (longest - len(p) - len(t))] for _, p, t in rows], device=self.device)
         hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        head, numbers = self.model.get_output_embeddings(), []
+        head, numbers = self._head(), []
         for at, (_, prompt, text) in enumerate(rows):
             places = torch.arange(len(prompt) - 1, len(prompt) + len(text) - 1, device=self.device)
             parts = [
@@ -197,6 +202,16 @@ class TransformersEngine:
             ]
             numbers.append(torch.cat(parts).tolist())
         return numbers
+
+    def _head(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Logits from the last hidden states: the output embeddings, and what some models do with their logits."""
+        config, head = self.model.config.get_text_config(decoder=True), self.model.get_output_embeddings()
+        factor = getattr(config, "logit_scale", None) or 1.0  # Cohere
+        factor /= getattr(config, "logits_scaling", None) or 1.0  # Granite
+        cap = getattr(config, "final_logit_softcapping", None)  # Gemma
+        if factor == 1 and not cap:
+            return head
+        return lambda hidden: (cap * torch.tanh(head(hidden) / cap) if cap else head(hidden)) * factor
 
     def take_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Go on with other `weights`, a state dict of the model: those of a training that goes on, say."""

@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import openai
 
 from a2r.engines import EngineError, Generation, Request, log_probs
 
+CHOICES = 8  # samples of one prompt that are asked for at once
 LOST = 30  # requests in a row that no server took: the servers are gone, not the requests at fault
 SEEDS = 2**31  # some servers take no larger ones
 
@@ -42,13 +43,23 @@ class Run:
     lost: int = 0
 
 
+def parts(request: Request) -> Iterator[Request]:
+    """The request in pieces of CHOICES samples: one of many is stored when its slowest is done, and may time out."""
+    for indices, seeds in zip(batched(request.indices), batched(request.seeds), strict=True):
+        yield replace(request, indices=indices, seeds=seeds)
+
+
+def batched(values: tuple) -> Iterator[tuple]:
+    return (values[i : i + CHOICES] for i in range(0, len(values), CHOICES))
+
+
 class OpenAIEngine:
     """Asks the model `model` of the servers at `base_url` (one URL or several, which then share the requests, the least
     busy first).
 
-    `concurrency` requests are open at a time at each URL, each is given `timeout` seconds, and tried `retries` times
-    more. The key is read from the environment variable that `api_key_env` names, and from nowhere else. `extra_body` is
-    added to every request (fields that only some servers know).
+    `concurrency` requests of up to CHOICES samples are open at a time at each URL, each is given `timeout` seconds, and
+    tried `retries` times more. The key is read from the environment variable that `api_key_env` names, and from nowhere
+    else. `extra_body` is added to every request (fields that only some servers know).
     """
 
     name = "openai"
@@ -84,7 +95,7 @@ class OpenAIEngine:
         EngineError if a server refuses the key or the model, or if none can be reached any more.
         """
         # A notebook's kernel runs an event loop in the main thread already, hence one in a thread of its own.
-        run = Run(iter(requests))
+        run = Run(part for request in requests for part in parts(request))
         loop = asyncio.new_event_loop()
         task = loop.create_task(self._work(run))
         thread = threading.Thread(target=self._drive, args=(loop, task, run.out), daemon=True)

@@ -14,6 +14,7 @@ from a2r.results import stats, tables
 from a2r.results.stats import KEYS, Interval
 
 COMMITTED = "committed"
+PAIR = ["explorer", "synthesizer", "method"]
 DIFFERENCE = "first − second"
 MEASURED = ("seconds", "minutes")  # columns that no second run repeats
 
@@ -100,12 +101,14 @@ def outcomes(one: Path, other: Path) -> dict[str, pd.DataFrame]:
     "same" where they are of the same samples (equal scores and tokens). Where no problem is in both each is over its
     own, and the difference has no interval. Methods of another N are joined, as "A2R@4 / A2R@8".
     """
-    found, keys = {}, ["explorer", "synthesizer", "method"]
+    found = {}
     names = [one.name, other.name] if one.name != other.name else [str(one), str(other)]
     for path in sorted(one.glob("*_outcomes.parquet")):
         if not (other / path.name).exists():
             continue
         frames = [pd.read_parquet(folder / path.name).fillna({"synthesizer": ""}) for folder in (one, other)]
+        # what a study varies by itself is told apart
+        keys = [*PAIR, *(c for c in ("N", "temperature") if all(c in frame for frame in frames))]
         mine, theirs = (dict(list(frame.groupby(keys, sort=False))) for frame in frames)
         rows = []
         for key, there in joined(mine, theirs):
@@ -122,7 +125,9 @@ def outcomes(one: Path, other: Path) -> dict[str, pd.DataFrame]:
                     difference = "same"
             method = " / ".join(dict.fromkeys((key[2], there[2])))
             values = dict(zip(names, map(stats.interval, (a, b)), strict=True))
-            rows.append({**dict(zip(keys, (*key[:2], method), strict=True)), **values, DIFFERENCE: difference})
+            rows.append(
+                {**dict(zip(keys, (*key[:2], method, *key[3:]), strict=True)), **values, DIFFERENCE: difference}
+            )
             rows[-1]["n"] = len(common)
         if rows:
             found[path.stem.removesuffix("_outcomes")] = pd.DataFrame(rows)
@@ -130,13 +135,13 @@ def outcomes(one: Path, other: Path) -> dict[str, pd.DataFrame]:
 
 
 def joined(mine: Iterable[tuple], theirs: Iterable[tuple]) -> list[tuple[tuple, tuple]]:
-    """Keys (explorer, synthesizer, method) that belong together: equal ones, and else those that differ in the
+    """Keys (explorer, synthesizer, method, ...) that belong together: equal ones, and else those that differ in the
     method's N alone where each side has only one such."""
 
     def without_n(keys: Iterable[tuple], others: Iterable[tuple]) -> dict[tuple, list[tuple]]:
         found: dict[tuple, list[tuple]] = {}
         for key in (k for k in keys if k not in others):
-            found.setdefault((*key[:2], key[2].split("@")[0]), []).append(key)
+            found.setdefault((*key[:2], key[2].split("@")[0], *key[3:]), []).append(key)
         return found
 
     there = without_n(theirs, mine)

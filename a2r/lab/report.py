@@ -15,7 +15,7 @@ from nbconvert.filters import markdown2html
 
 from a2r.errors import UserError
 from a2r.lab import compare, pages
-from a2r.lab.runner import RUNS, available, results
+from a2r.lab.runner import RUNS, available, of_profile, results
 from a2r.profiles import ROOT, Profile, from_root, load_profile
 from a2r.results import tables
 from a2r.results.study import small_png
@@ -32,7 +32,7 @@ def executed(profile: str) -> dict[str, list[Path]]:
     for name, notebook in sorted(available().items(), key=lambda item: item[0] != "claims"):
         start = f"{notebook.stem}__{Path(profile).stem}"
         paths = [RUNS / f"{start}.ipynb", *sorted(RUNS.glob(f"{start}__*.ipynb"))]
-        if finished := [path for path in paths if path.exists() and results(path)]:
+        if finished := [path for path in paths if path.exists() and of_profile(path, profile) and results(path)]:
             found[name] = finished
     return found
 

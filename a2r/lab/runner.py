@@ -15,7 +15,7 @@ from pathlib import Path
 from a2r.errors import StudyFailed, UserError, nearest
 from a2r.prices import read_prices
 from a2r.problems import load_problems, online
-from a2r.profiles import KNOBS, ROOT, check_folder, digest, from_root, load_profile
+from a2r.profiles import KNOBS, ROOT, check_folder, digest, from_root, load_profile, short
 
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = ROOT / "runs" / "notebooks"
@@ -155,7 +155,7 @@ def planned(study: str, profile: str = "nano", parameters: dict | None = None) -
     size = os.environ.get("A2R_FIGURES", "text")  # of figures (`results.figures.SIZES`); another one is another run
     knobs = {k: v for k, v in sorted(values.items()) if k != "profile"} | ({"figures": size} if size != "text" else {})
     label = "_".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in knobs.items())
-    output = "__".join(filter(None, [notebook.stem, Path(profile).stem, label.replace("/", "-")[:150]]))
+    output = "__".join(filter(None, [notebook.stem, Path(profile).stem, short(label.replace("/", "-"))]))
     return notebook, values, RUNS / f"{output}.ipynb"
 
 
@@ -199,9 +199,17 @@ def minutes(study: str) -> float:
     return json.loads(copy.read_text(encoding="utf-8"))["metadata"]["a2r"]["minutes"] if copy.exists() else 2.0
 
 
+def of_profile(output: Path, profile: str) -> bool:
+    """Whether an executed copy is of this profile, and not of another file of its name."""
+    named = str(Path(profile).resolve()) if profile.endswith((".yaml", ".yml")) else profile
+    return _stamp(output).get("values", {}).get("profile") in (None, from_root(Path(named)))
+
+
 def _stamp(output: Path) -> dict:
-    stamp = output.with_suffix(".json")
-    return json.loads(stamp.read_text()) if stamp.exists() else {}
+    try:
+        return json.loads(output.with_suffix(".json").read_text())
+    except (OSError, ValueError):  # not there, or cut off
+        return {}
 
 
 def _values(values: dict) -> dict:
@@ -287,13 +295,16 @@ def side_by_side(studies: list[tuple[str, str, dict]]) -> Iterator[Callable[...,
 
     Of small models three, with half of the processors each: while one counts, draws or waits for its turn
     (`pipeline.turns`), two sample, which leaves fewer processors idle, where batches begin and end, than one on all of
-    them. Else two: one samples, one counts and draws.
+    them. Else two: one samples, one counts and draws; but one alone where each would keep a vLLM server of its own,
+    which takes the whole GPU.
     """
     if len(studies) < 2:
         yield run
         return
-    cores, large = os.cpu_count() or 1, any(m.large for each in studies for m in load_profile(each[1]).models)
+    labs = [load_profile(each[1]) for each in studies]
+    cores, large = os.cpu_count() or 1, any(model.large for lab in labs for model in lab.models)
     workers, threads = (min(2, cores), None) if large else (min(3, cores + 1), max(1, cores // 2))
+    workers = 1 if {"vllm", "auto"} & {lab.engine for lab in labs} and large else workers
     from a2r.lab import kernels
 
     context = kernels.loaded(threads) if kernels.AVAILABLE and threads else get_context("spawn")

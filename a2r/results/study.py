@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from a2r.pipeline import cut_sets, explorer_asks, synthesizer_asks
-from a2r.profiles import KNOBS, ROOT, Profile, from_root
+from a2r.profiles import KNOBS, ROOT, Profile, from_root, short
 from a2r.results import figures, tables, trace
 
 COMMIT = re.compile(rb'"commit": ?"([^"]*)"')
@@ -34,8 +34,8 @@ class Study:
         self.lab, self.name = lab, name
         own = {k: v for k, v in parameters.items() if v is not None and k not in KNOBS}
         changed = {k: "+".join(map(str, v)) if isinstance(v, list) else v for k, v in (*lab.changes, *own.items())}
-        folder = "_".join(f"{k}={v}" for k, v in changed.items())
-        self.folder = ROOT / lab.figures / lab.name / folder.replace("/", "-")
+        folder = short("_".join(f"{k}={v}" for k, v in changed.items()).replace("/", "-"))
+        self.folder = ROOT / lab.figures / lab.name / folder
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": [], "says": []}
         self.files: dict[Path, bytes | None] = {}  # what `finish` writes; None where the file stays as it is
@@ -129,8 +129,7 @@ class Study:
         if outcomes is not None:
             path = self.folder / f"{self.name}_outcomes.parquet"
             new = outcomes.to_parquet(compression="zstd")
-            same = path.exists() and tables.alike(pd.read_parquet(path), pd.read_parquet(io.BytesIO(new)))
-            self.files[path] = None if same else new
+            self.files[path] = None if _alike(path, new) else new
             self.made["tables"].append(from_root(path))
         path = self.folder / f"{self.name}.json"
         self._keep(path, lambda p: (json.dumps(p, indent=1, sort_keys=True, default=str) + "\n").encode())
@@ -142,6 +141,14 @@ class Study:
         trace.write(set(self.files), {ROOT / place for place in given})
         lines = "\n".join(f"{kind:10} {', '.join(paths)}" for kind, paths in self.made.items() if kind != "says")
         display({"text/plain": lines, "application/vnd.a2r+json": self.made}, raw=True)
+
+
+def _alike(path: Path, new: bytes) -> bool:
+    """Whether a Parquet file is there and has what `new` has."""
+    try:
+        return tables.alike(pd.read_parquet(path), pd.read_parquet(io.BytesIO(new)))
+    except (OSError, ValueError):  # not there, or cut off
+        return False
 
 
 class Shown:

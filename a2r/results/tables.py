@@ -5,6 +5,7 @@ from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from a2r.results import stats
@@ -33,9 +34,9 @@ def summary(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
 
 
 def ratio(numerator: pd.Series, denominator: pd.Series) -> Interval | str:
-    """A ratio of mean gains with its interval, or "undefined" where the denominator could be 0."""
+    """A ratio of mean gains with its interval, or "undefined" where the denominator could be 0, or is a loss."""
     value = stats.ratio_interval(numerator, denominator)
-    return UNDEFINED if isnan(value.estimate) else value
+    return UNDEFINED if isnan(value.estimate) or np.mean(denominator) < 0 else value
 
 
 def means(rows: pd.DataFrame, by: list[str], columns: dict[str, tuple[float, float] | None]) -> pd.DataFrame:
@@ -52,9 +53,10 @@ def means(rows: pd.DataFrame, by: list[str], columns: dict[str, tuple[float, flo
 
 
 def by_benchmark(outcomes: pd.DataFrame, n_paths: int = 4) -> pd.DataFrame:
-    """`summary` of each benchmark by itself."""
+    """`summary` of each benchmark by itself; `p_holm` over all rows."""
     parts = [summary(part, n_paths).assign(benchmark=name) for name, part in outcomes.groupby("benchmark", sort=False)]
     table = pd.concat(parts, ignore_index=True)
+    table = table.assign(p_holm=stats.holm(table.p)) if len(table) else table
     return table[["benchmark", *[c for c in table if c != "benchmark"]]]
 
 
@@ -131,8 +133,11 @@ def shown(table: pd.DataFrame, points: tuple[str, ...] = ("gain",)) -> pd.DataFr
 
 
 def written(path: Path, content: bytes) -> None:
+    """Write a file at once: who is stopped in the middle leaves what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    partial = path.with_name(f".{path.name[-200:]}.tmp")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
 def save(table: pd.DataFrame, folder: Path, name: str, write: Callable[[Path, bytes], object] = written) -> list[Path]:

@@ -28,7 +28,7 @@ from a2r.results.study import read_outcomes
 
 MARGIN = 0.02  # d, in accuracy
 LEVEL = 0.05
-NEAR = 1.5  # costs whose ratio is beyond this are not called equal
+NEAR, NEARER = 1.5, 1.15  # costs whose ratio is beyond this are not called equal; of votes, as many as are wanted
 SUPPORTED, CONTRADICTED, UNRESOLVED, NOT_RUN = "supported", "contradicted", "not resolved", "not run"
 SEED = "seed-"  # names of profiles with other trainings of nano's family begin with it
 EQUIVALENT = f"equivalent within {100 * MARGIN:g} points"
@@ -146,8 +146,11 @@ def paired(a: pd.Series, b: pd.Series, bounds: tuple[float, float] = DIFFERENCE)
 
 
 def quotient(a: pd.Series, b: pd.Series) -> Evidence:
-    """Evidence on the ratio of the means of a and b, its threshold 1; no interval where b's mean may be 0."""
+    """Evidence on the ratio of the means of a and b, its threshold 1; none where b's mean may be 0, or is below: of two
+    losses the larger would look like the larger gain."""
     b = aligned(a, b)
+    if b.mean() < 0:
+        return NONE._replace(value=Interval(*[np.nan] * 3, len(b)))
     return Evidence(stats.ratio_interval(a, b), stats.ratio_interval(a, b, 0.90), stats.paired_test(a, b))
 
 
@@ -205,7 +208,9 @@ def gain(outcomes: pd.DataFrame, lab: Profile, over: str, temperature: str = "")
     found = paired(both_roles(outcomes, a2r), both_roles(outcomes, control))
     if over == "Cons, same cost":  # the nearest whole number of paths costs a little more or less
         own = outcomes[outcomes.explorer == outcomes.synthesizer].groupby(["explorer", "method"]).cost.mean().unstack()
-        return found._replace(against=f"votes at {(own[over] / own[a2r]).mean():.0%} of A2R's cost")
+        if not 1 / NEARER < (share := (own[over] / own[a2r]).mean()) < NEARER:
+            raise LookupError(f"vote at a cost near A2R's, but at {share:.0%} of it")
+        return found._replace(against=f"votes at {share:.0%} of A2R's cost")
     return found._replace(against=control * (over == "Alone"))
 
 
@@ -225,15 +230,16 @@ def relative(outcomes: pd.DataFrame, lab: Profile) -> Evidence:
 
 def bottleneck(outcomes: pd.DataFrame, lab: Profile, without: int = 0) -> Evidence:
     """Rise of A2R@N from the smallest to the largest synthesizer less that from the smallest to the largest explorer,
-    `without` some of the smallest models.
+    among the models that play both roles, so that both rises are over the same sizes; `without` some of the smallest.
 
     A synthesizer that ignores its references rises all the same, as it does alone. So where the largest synthesizer
     does not beat itself alone, its A2R@N - Alone@1 is the evidence instead, which then cannot support the claim.
     """
     a2r, pairs = f"A2R@{lab.n_paths}", outcomes[outcomes.method == f"A2R@{lab.n_paths}"]
-    explorers, synthesizers = (lab.by_size(names)[without:] for names in (pairs.explorer, pairs.synthesizer))
-    if min(len(explorers), len(synthesizers)) < 2:
-        raise LookupError("two explorers and two synthesizers")
+    models = lab.by_size(pairs.explorer[pairs.explorer.isin(pairs.synthesizer)])[without:]
+    if len(models) < 2:
+        raise LookupError("two models that both explore and synthesize")
+    explorers = synthesizers = models
     low, high = (scores(outcomes, a2r, explorer=explorers, synthesizer=synthesizers[end]) for end in (0, -1))
     reading = paired(high, scores(outcomes, "Alone@1", synthesizer=synthesizers[-1]))
     if reading.value.low <= TOLERANCE or reading.p > LEVEL:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from a2r.answers import answer_component, equivalent
 from a2r.methods import ballot, explorer_state, majority
 from a2r.metrics import pass_at_k
-from a2r.outcomes import grade, matched_votes
+from a2r.outcomes import billed_sets, grade, matched_votes
 from a2r.pipeline import cut_sets, explore, in_memory
 from a2r.prices import price
 from a2r.profiles import Profile
@@ -60,7 +60,7 @@ def outcomes(
     nearest to A2R's.
     """
     n, explorer, at = lab.n_paths, "+".join(dict.fromkeys(pool.model)), ["problem_id", "set"]
-    paths = cut_sets(pool.assign(cost=price(pool, prices)), n, lab.n_sets).groupby(at).cost.sum(skipna=False)
+    paths = billed_sets(pool, prices, n, lab.n_sets).groupby(at).cost.sum(skipna=False)
     frames = {ALONE.get(kind) or f"{CONTEXTS[kind]}@{n}": graded for kind, graded in kinds.items()}
     frames[f"Selection@{n}"] = moves.assign(correct=moves.selection)
 
