@@ -58,6 +58,26 @@ def test_many_paths_of_a_prompt_are_asked_for_a_few_at_a_time(serve):
     assert {body["seed"] for body in server.bodies} == {100, 108, 116}
 
 
+TOO_LONG = [
+    "This model's maximum context length is 1000 tokens and your request has 900 input tokens (320 > 1000 - 900).",
+    "This model's maximum context length is 1000 tokens. However, you requested 1220 tokens (900 in the messages, 320 "
+    "in the completion). Please reduce the length of the messages or completion.",
+]
+
+
+@pytest.mark.parametrize("message", TOO_LONG)
+def test_an_output_gets_what_the_context_leaves(serve, message):
+    """As in the engine `transformers`; a server refuses a limit that it could not fill."""
+
+    def short_of_room(body, before):
+        return {"error": {"message": message}} if body["max_tokens"] > 100 else completion(body)
+
+    made = all_of(server := serve(short_of_room), ask(max_tokens=320))
+    assert [body["max_tokens"] for body in server.bodies] == [320, 100] and not any(g.error for g in made)
+    full = serve(lambda body, before: {"error": {"message": message.replace("900", "1000")}})
+    assert all("context length" in g.error for g in all_of(full, ask(max_tokens=320))) and len(full.bodies) == 1
+
+
 def test_what_only_some_servers_know_is_sent_only_if_asked_for(serve):
     server = serve()
     all_of(server, ask(n=1))

@@ -205,6 +205,10 @@ class OpenAIEngine:
                 if len(places) > 1 and about_n(error):
                     self.takes_n = False
                     return places
+                room = await asyncio.to_thread(self._room, request, error) if about_length(error) else 0
+                if 0 < room < sampling.max_tokens:
+                    shorter = replace(request, sampling=replace(sampling, max_tokens=room))
+                    return await self._ask(run, servers, shorter, places)
             if fatal := self._fatal(error, server.url):
                 if not isinstance(error, openai.APIConnectionError) or run.lost >= LOST:
                     raise fatal from None
@@ -222,6 +226,13 @@ class OpenAIEngine:
         for generation in made:
             run.out.put(generation)
         return places[len(made) :]  # a server that ignores n gives one choice
+
+    def _room(self, request: Request, error: openai.APIStatusError) -> int:
+        """How many tokens the context leaves an output of the request, which the server refused as too long; 0 where
+        it does not say."""
+        context = re.search(r"context length is (\d+)", error.message)
+        prompt = re.search(r"(?:has|contains) (\d+) input tokens|\((\d+) in the messages", error.message)
+        return int(context[1]) - int(prompt[1] or prompt[2]) if context and prompt else 0
 
     def _fatal(self, error: openai.APIError, url: str) -> EngineError | None:
         """The error that ends a run, if `error` is one that every further request would meet too."""
@@ -249,6 +260,11 @@ def about_n(error: openai.APIStatusError) -> bool:
     """Whether a server refused a request because of its `n`."""
     body = error.body if isinstance(error.body, dict) else {}
     return body.get("param") == "n" or bool(re.search(r"""['"`]n['"`]|\bn (must|>)|\bn=|multiple""", error.message))
+
+
+def about_length(error: openai.APIStatusError) -> bool:
+    """Whether a server refused a request because prompt and output do not fit its context together."""
+    return bool(re.search(r"context length|max_tokens.*too large", error.message))
 
 
 def about_logprobs(error: openai.APIStatusError) -> bool:
