@@ -4,6 +4,7 @@
 paths as samples of models that cannot be asked for more, and a profile of both over one that is there. What a file
 does not say (tokens, seconds) is null; a row that cannot be read is named, and no other is lost."""
 
+import hashlib
 import json
 import re
 import time
@@ -219,7 +220,8 @@ def bring(files: list[Path], format: str, profile: str, name: str, model: str | 
     if shared.empty:
         raise UserError(f"no problem has paths of all of {', '.join(counts.index)}; import them one by one.")
     problems = table.drop_duplicates("problem_id")[["problem_id", "question", "answer"]]
-    lab = _profile(problems[problems.problem_id.isin(shared.columns)], shared, profile, base, name)
+    marks = {own: hashlib.sha256(mine.to_json().encode()).hexdigest()[:8] for own, mine in table.groupby("model")}
+    lab = _profile(problems[problems.problem_id.isin(shared.columns)], shared, marks, profile, base, name)
     made = {"error": "", "engine": "imported", "engine_version": format, "sampling": json.dumps({"imported": format})}
     made |= {"cached_tokens": None, "seed": -1, "time": time.time()}
     told = table[["text", *MEASURED]].astype(object).where(table[["text", *MEASURED]].notna(), None)
@@ -239,12 +241,16 @@ def bring(files: list[Path], format: str, profile: str, name: str, model: str | 
     return Brought(FOLDER / f"{name}.yaml", counts.sum(axis=1).to_dict(), shared.shape[1], bad)
 
 
-def _profile(problems: pd.DataFrame, counts: pd.DataFrame, profile: str, base: Profile, name: str) -> Profile:
-    """Write the benchmark and the profile of `bring`, and load it. What no price table prices has no cost."""
+def _profile(
+    problems: pd.DataFrame, counts: pd.DataFrame, marks: dict[str, str], profile: str, base: Profile, name: str
+) -> Profile:
+    """Write the benchmark and the profile of `bring`, and load it. What no price table prices has no cost.
+
+    `marks`, a hash of each model's rows, is in its path: a file that was corrected brings other samples."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     benchmark, path = FOLDER / f"{name}.jsonl", FOLDER / f"{name}.yaml"
     problems.to_json(benchmark, orient="records", lines=True, force_ascii=False)
-    theirs = [{"name": m, "path": f"{IMPORTED}{name}:{m.replace('/', '--')}"} for m in counts.index]
+    theirs = [{"name": m, "path": f"{IMPORTED}{name}:{m.replace('/', '--')}:{marks[m]}"} for m in counts.index]
     fewest, raw = int(counts.to_numpy().min()), raw_profile(profile)
     n_paths = min(base.n_paths, fewest)
     raw |= {

@@ -190,7 +190,13 @@ def stale(study: str, profile: str = "nano", parameters: dict | None = None) -> 
         return "not run to its end yet"
     if stamp["notebook"] != digest(notebook):
         return f"{notebook.name} is not as it was"
-    return "other parameters" if stamp["values"] != _values(values) else trace.changed(stamp)
+    if stamp["values"] != _values(values):
+        return "other parameters"
+    return (
+        "a model or a file of methods is not as it was"
+        if stamp.get("given") != _given(values)
+        else trace.changed(stamp)
+    )
 
 
 def minutes(study: str) -> float:
@@ -210,6 +216,14 @@ def _stamp(output: Path) -> dict:
         return json.loads(output.with_suffix(".json").read_text())
     except (OSError, ValueError):  # not there, or cut off
         return {}
+
+
+def _given(values: dict) -> dict[str, str]:
+    """Hashes of the models' folders and of a file of methods, which may lie where no trace looks: outside of the
+    repository, or in its runs."""
+    found = {model.name: model.identity for model in load_profile(values["profile"]).models if model.folder}
+    methods = Path(values.get("methods") or "")
+    return {**found, **({str(methods): digest(methods)} if methods.is_file() else {})}
 
 
 def _values(values: dict) -> dict:
@@ -256,7 +270,7 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
     unfinished = output.parent / UNFINISHED / output.name
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".json").unlink(missing_ok=True)
-    as_it_was, found = digest(notebook), unfinished.with_suffix(".trace")
+    as_it_was, given, found = digest(notebook), _given(values), unfinished.with_suffix(".trace")
     os.environ["A2R_TRACE"] = str(found)  # for the kernel
     logging.getLogger("papermill").setLevel(logging.WARNING)
     # tqdm.auto, which some library imports, wants widgets
@@ -278,7 +292,7 @@ def run(study: str, profile: str = "nano", parameters: dict | None = None, progr
         del os.environ["A2R_TRACE"]
     unfinished.replace(output)
     if found.exists():
-        stamp = {"notebook": as_it_was, "values": _values(values)}
+        stamp = {"notebook": as_it_was, "values": _values(values), "given": given}
         output.with_suffix(".json").write_text(json.dumps({**json.loads(found.read_text()), **stamp}))
         found.unlink()
     return output
