@@ -219,7 +219,7 @@ def ahead(benchmark: str) -> str:
     for profile in (p for p in families() if exists("family_domains", p)):
         rows = table("family_domains", profile, benchmark=benchmark).itertuples()
         names = [row.synthesizer for row in rows if row.gain.low > 0]
-        said.append(f"{seed(profile)} {', '.join(names) or 'none'}")
+        said.append(f"{seed(profile)}: {', '.join(names) or 'none'}")
     return "; ".join(said)
 
 
