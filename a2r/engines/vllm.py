@@ -203,14 +203,6 @@ class VLLMEngine(OpenAIEngine):
             request.key, request.indices[0], "", "stop", len(ids[0]) + len(ids[1]), 0, 0, seconds, logprobs=sure
         )
 
-    def _room(self, request: Request, error: Exception) -> int:
-        asked = {"messages": list(request.messages), "add_generation_prompt": True}
-        try:
-            told = self._post("/tokenize", asked | {"chat_template_kwargs": request.template})
-            return told["max_model_len"] - told["count"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
-
     def _post(self, path: str, body: dict) -> dict:
         asked = urllib.request.Request(
             self.root + path, json.dumps({"model": NAME, **body}).encode(), {"Content-Type": "application/json"}
