@@ -56,17 +56,22 @@ def allowed_tests(prompt: str) -> int | None:
 
 
 def load_problems(profile: Profile) -> pd.DataFrame:
-    """All benchmarks of a profile, one row a problem: `n_problems` evenly spaced ones of each, where it says so.
+    """All benchmarks of a profile, one row a problem: `n_problems` evenly spaced ones of each, where they say so.
 
     Raises UserError where a source is missing, empty, lacks a column, or holds a duplicate id or an empty question.
     """
     if not profile.benchmarks:
         raise UserError(f"profile '{profile.name}' names no benchmark; add one under 'benchmarks'.")
-    problems = pd.concat([spaced(read(b), profile.n_problems) for b in profile.benchmarks], ignore_index=True)
+    problems = pd.concat([spaced(read(b), wanted(profile, b)) for b in profile.benchmarks], ignore_index=True)
     for twice in problems[problems.problem_id.duplicated()].itertuples():
         said = f"benchmark '{twice.benchmark}' has the problem id '{twice.problem_id}' of another benchmark"
         raise UserError(f"{said}; rename its ids.")
     return problems
+
+
+def wanted(profile: Profile, benchmark: Benchmark) -> int | None:
+    """How many problems of a benchmark: its own number or the profile's, whichever is lower; None: all."""
+    return min(filter(None, (benchmark.n_problems, profile.n_problems)), default=None)
 
 
 def spaced(problems: pd.DataFrame, wanted: int | None) -> pd.DataFrame:

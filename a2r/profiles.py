@@ -114,6 +114,7 @@ class Benchmark:
     split: str = "train"
     columns: dict = field(default_factory=dict)  # ours -> theirs
     rows: int | None = None
+    n_problems: int | None = None  # evenly spaced, where a profile does not ask for fewer
     sha256: str | None = None  # of `problems.content`
     integer_answers: bool = False
 

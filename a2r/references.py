@@ -109,7 +109,7 @@ def read(
 
 def kinds(lab: Profile, explorer: str, synthesizer: str, wanted: list[str] | None = None) -> tuple[str, ...]:
     """The contexts of a pair: those `wanted`, else CLAIMED, and all where the synthesizer of the profile's
-    A2R-Efficient reads its explorer's paths or its own.
+    A2R-Efficient, or its base, reads its explorer's paths.
 
     UserError for a context that there is not; "references" is always among them.
     """
@@ -117,6 +117,6 @@ def kinds(lab: Profile, explorer: str, synthesizer: str, wanted: list[str] | Non
         near = nearest(min(strange), CONTEXTS)
         raise UserError(f"there is no reference context '{min(strange)}'{near}; choose {', '.join(CONTEXTS)}.")
     small, middle = lab.efficient[:2]
-    focus = {middle, lab.base_of(middle)}
-    chosen = wanted or (CONTEXTS if synthesizer in focus and explorer in {small, *focus} else CLAIMED)
+    efficient = explorer == small and synthesizer in (middle, lab.base_of(middle))
+    chosen = wanted or (CONTEXTS if efficient else CLAIMED)
     return tuple(kind for kind in CONTEXTS if kind in chosen or kind == "references")

@@ -113,10 +113,11 @@ def test_errors_of_checking_by_hand(lab):
 
 
 def test_which_contexts_a_pair_gets(lab):
-    small, middle, large = lab.efficient
-    for explorer in (small, middle):
-        assert references.kinds(lab, explorer, middle) == tuple(references.CONTEXTS)
-    assert references.kinds(lab, large, middle) == references.kinds(lab, large, large) == references.CLAIMED
+    small, middle, large = efficient = ("a", "b", "c")
+    lab = replace(lab, efficient=efficient)
+    assert references.kinds(lab, small, middle) == tuple(references.CONTEXTS)
+    for pair in ((middle, middle), (large, middle), (small, large), (large, large)):
+        assert references.kinds(lab, *pair) == references.CLAIMED
     assert references.kinds(lab, "a", "b", ["traces", "none"]) == ("references", "none", "traces")
     with pytest.raises(UserError, match=r"no reference context 'trace' \(did you mean 'traces'\?\); choose references"):
         references.kinds(lab, "a", "a", ["trace"])

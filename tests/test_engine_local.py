@@ -102,9 +102,9 @@ def plainly(engine: TransformersEngine, request: Request, seed: int) -> tuple[li
     uniforms = itertools.chain.from_iterable(uniform_numbers(seed))
     start = len(ids)
     while True:
-        logprobs = engine.model(input_ids=torch.tensor([ids]), use_cache=False).logits[:, -1].log_softmax(-1)
+        logits = engine.model(input_ids=torch.tensor([ids]), use_cache=False).logits[:, -1]
         settings = [torch.tensor([x]) for x in (next(uniforms), sampling.temperature, sampling.top_k, sampling.top_p)]
-        ids.append(int(choose(logprobs, *settings)))
+        ids.append(int(choose(logits, *settings)[0]))
         if ids[-1] in engine.stops:
             return ids[start:], "stop"
         if len(ids) - start == sampling.max_tokens or len(ids) == engine.context:
@@ -359,7 +359,8 @@ def test_thinking_marks_stay_and_special_tokens_go(engine, monkeypatch):
     tokenizer = engine.tokenizer
     script = [*tokenizer("<think>12</think>7").input_ids, tokenizer.pad_token_id, tokenizer.eos_token_id]
     told = iter(script)
-    monkeypatch.setattr(engine_module, "choose", lambda logits, *settings: torch.full((len(logits),), next(told)))
+    told_to = lambda logits, *settings: (torch.full((len(logits),), next(told)), torch.zeros(len(logits)))  # noqa: E731
+    monkeypatch.setattr(engine_module, "choose", told_to)
     (one,) = engine.generate([ask(4, Sampling())])
     assert one.text == "<think>12</think>7"
     assert (one.finish_reason, one.completion_tokens) == ("stop", len(script))
@@ -389,8 +390,9 @@ def test_tokens_follow_the_distribution_of_transformers(first_numbers, temperatu
     scores = TopKLogitsWarper(top_k)(None, scores) if top_k else scores
     expected = (TopPLogitsWarper(top_p)(None, scores) if top_p < 1 else scores).softmax(-1)[0]
     settings = [torch.tensor(x).expand(draws) for x in (temperature, top_k, top_p)]
-    logprobs = logits.log_softmax(-1).expand(draws, -1)
-    counts = torch.bincount(choose(logprobs, first_numbers, *settings), minlength=vocabulary)
+    tokens, logprobs = choose(logits.expand(draws, -1), first_numbers, *settings)
+    assert torch.allclose(logprobs, logits.log_softmax(-1)[0, tokens], atol=1e-5), "at temperature 1, of all tokens"
+    counts = torch.bincount(tokens, minlength=vocabulary)
     assert counts[expected == 0].sum() == 0
     kept = expected > 5 / draws
     observed = [*counts[kept].tolist(), int(counts[~kept].sum())]
@@ -416,13 +418,32 @@ def test_the_first_token_of_the_engine_follows_the_model(engine):
     assert stats.chisquare([counts[t] for t in wanted], list(wanted.values()), sum_check=False).pvalue > 1e-3
 
 
-def test_extreme_numbers_choose_possible_tokens():
-    logits = torch.tensor([[0.0, 1.0, -torch.inf], [-torch.inf, 0.0, -torch.inf], [5.0, 0.0, 0.0]])
+@pytest.mark.parametrize("vocabulary", [3, 64, 128, 200])
+def test_extreme_numbers_choose_possible_tokens(vocabulary):
+    """Few tokens are possible, the first and the last of a vocabulary among those that are not, or the only one."""
+    logits = torch.full((4, vocabulary), -torch.inf)
+    logits[0, :2], logits[1, 1], logits[2] = torch.tensor([0.0, 1.0]), 0.0, torch.linspace(5, -20, vocabulary)
+    logits[3, -1] = -3.0
+    before = logits.clone()
     for u in (0.0, 1.0 - 2**-24, 1.0):
-        for top_k, top_p in ((0, 1.0), (2, 1.0), (0, 0.5)):
-            settings = [torch.tensor(x).expand(3) for x in (u, 1.0, top_k, top_p)]
-            tokens = choose(logits.log_softmax(-1), *settings).tolist()
-            assert tokens[0] in (0, 1) and tokens[1] == 1
+        for temperature, top_k, top_p in ((1.0, 0, 1.0), (0.5, 0, 1.0), (1.0, 2, 1.0), (1.0, 0, 0.5)):
+            settings = [torch.tensor(x).expand(4) for x in (u, temperature, top_k, top_p)]
+            tokens, logprobs = choose(logits, *settings)
+            assert tokens[0] in (0, 1) and tokens[1] == 1 and tokens[3] == vocabulary - 1
+            assert logprobs.isfinite().all() and torch.equal(logits, before)
+    tokens, _ = choose(logits, *[torch.tensor(x).expand(4) for x in (0.0, 1.0, 0, 1.0)])
+    assert tokens[2] == 0, "the lowest number is of the first token"
+
+
+def test_rows_of_all_settings_are_drawn_together_as_each_alone():
+    logits = torch.randn(60, 150, generator=torch.Generator().manual_seed(1)) * 3
+    columns = [torch.rand(60), torch.tensor([0.0, 1.0, 0.6, 1.4]).repeat(15), torch.tensor([0, 0, 7]).repeat(20)]
+    columns.append(torch.tensor([1.0, 1.0, 1.0, 0.8, 1.0]).repeat(12))
+    tokens, logprobs = choose(logits, *columns)
+    for row in range(60):
+        alone, sure = choose(logits[row : row + 1], *(column[row : row + 1] for column in columns))
+        assert alone == tokens[row] and sure == pytest.approx(float(logprobs[row]), abs=1e-6)
+    assert (tokens[::4] == logits[::4].argmax(-1)).all()
 
 
 def lose_a_tensor(path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_killed_server_loses_nothing_that_was_finished(tmp_path):
         "sampling": {"max_tokens": 200},
     }
     lab = load_profile(str(write_profile(tmp_path, **keys)))
-    lab = replace(lab, benchmarks=nano.benchmarks, n_problems=60)
+    lab = replace(lab, benchmarks=nano.benchmarks, n_problems=40)
     problems = load_problems(lab)
 
     def kill() -> None:
@@ -153,13 +153,13 @@ def test_a_killed_server_loses_nothing_that_was_finished(tmp_path):
 
     threading.Thread(target=kill, daemon=True).start()
     try:
-        explore(lab, "a", problems, 64)
+        explore(lab, "a", problems, 16)
     except EngineError as error:
         assert "no server answers" in str(error)
     stored = Store(lab.store_path).read()
     finished = set(stored.index[stored.error == ""])
-    assert 0 < len(finished) < 60 * 64, "killed in the middle"
-    pool = explore(lab, "a", problems, 64)
+    assert 0 < len(finished) < 40 * 16, "killed in the middle"
+    pool = explore(lab, "a", problems, 16)
     assert (pool.error == "").all() and finished < set(pool.id)
     whole = Store(lab.store_path).read()
     assert stored.loc[sorted(finished)].text.equals(whole.loc[sorted(finished)].text), (
@@ -167,5 +167,5 @@ def test_a_killed_server_loses_nothing_that_was_finished(tmp_path):
     )
     (server,) = vllm._RUNNING.values()
     graded = grade(synthesize(lab.with_(n_sets=1), "a", problems, pool), problems)
-    assert len(graded) == 60 and (graded.error == "").all() and (graded.cached_tokens < graded.prompt_tokens).all()
+    assert len(graded) == 40 and (graded.error == "").all() and (graded.cached_tokens < graded.prompt_tokens).all()
     assert list(vllm._RUNNING.values()) == [server], "the model is loaded once for both roles"

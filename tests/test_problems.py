@@ -254,6 +254,16 @@ def test_every_benchmark_gives_as_many(tmp_path):
     assert problems.benchmark.tolist() == ["sums"] * 2 + ["set"] * 2 and problems.index.tolist() == [0, 1, 2, 3]
 
 
+def test_a_benchmark_may_say_how_many_and_a_profile_fewer(tmp_path):
+    write(tmp_path, [{"problem_id": f"x{i}", "question": "?", "answer": str(i)} for i in range(6)], ".csv")
+    both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]
+    both[1]["n_problems"] = 3  # the other has three, and gives all
+    lab = small_profile(tmp_path, benchmarks=both)
+    whole = load_problems(lab)
+    assert whole[whole.benchmark == "set"].answer.tolist() == ["0", "2", "4"] and sum(whole.benchmark == "sums") == 3
+    assert load_problems(lab.with_(n_problems=2)).benchmark.tolist() == ["sums"] * 2 + ["set"] * 2
+
+
 def test_ids_are_unique_across_benchmarks(tmp_path):
     write(tmp_path, [{"problem_id": "sum-1", "question": "another?", "answer": "1"}], ".csv")
     both = [{"name": n, "path": str(tmp_path / p)} for n, p in (("sums", "sums.jsonl"), ("set", "problems.csv"))]

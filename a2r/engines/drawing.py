@@ -4,44 +4,72 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 DRAWN = 256  # random numbers that are drawn at once
+BLOCK = 64  # columns that are summed before running sums are taken, which are slow on a CPU
 
 
 def choose(
-    logprobs: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
-) -> torch.Tensor:
+    logits: torch.Tensor, uniforms: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw one token per row by inverting its distribution function at the row's own uniform number.
 
-    `logprobs`, of the whole vocabulary at temperature 1, is [rows, vocabulary], everything else [rows]; temperature,
-    then top-k, then top-p. A row's token depends on nothing but its own line of each argument.
+    `logits` is [rows, vocabulary], everything else [rows]; temperature, then top-k, then top-p. A row's token depends
+    on nothing but its own line of each argument. Returns the tokens, and their log-probabilities in the whole
+    vocabulary at temperature 1.
     """
+    top = logits.amax(-1, keepdim=True)
+    weights = _weights(logits, top)
+    sums = weights.sum(-1)
+    tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
     greedy, cut = temperature == 0, (top_k > 0) | (top_p < 1)
-    tokens = torch.empty(len(logprobs), dtype=torch.long, device=logprobs.device)
     for members, draw in ((greedy, None), (~greedy & cut, _draw_cut), (~greedy & ~cut, _draw)):
         at = members.nonzero()[:, 0]
         if len(at) == 0:
             continue
-        mine, heat = (logprobs, temperature) if len(at) == len(logprobs) else (logprobs[at], temperature[at])
+        mine, heat = (logits, temperature) if len(at) == len(logits) else (logits[at], temperature[at])
         if draw is None:
             tokens[at] = mine.argmax(-1)
+        elif draw is _draw and mine is logits and bool((heat == 1).all()):
+            tokens = _invert(weights, sums, uniforms)
         else:
-            scores = mine if bool((heat == 1).all()) else (mine / heat[:, None]).log_softmax(-1)
-            tokens[at] = draw(scores, uniforms[at], top_k[at], top_p[at])
-    return tokens
+            tokens[at] = draw(mine / heat[:, None], uniforms[at], top_k[at], top_p[at])
+    return tokens, (logits.gather(-1, tokens[:, None]) - top)[:, 0] - sums.sum(-1).log()
 
 
-def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """The first column at which the running sum of a row's `weights` exceeds its uniform share of the total."""
-    sums = weights.cumsum(-1)
-    total = sums[:, -1]
-    # Strictly below the total, so that rounding can never pick a column of weight 0 at the end.
-    level = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(sums, level[:, None], right=True)[:, 0].clamp_max(weights.shape[-1] - 1)
+def _blocks(values: torch.Tensor, filling: float) -> torch.Tensor:
+    """A copy of `values`, [rows, columns], as [rows, blocks, BLOCK]; `filling` is what the last block is filled up
+    with."""
+    return pad(values, (0, -values.shape[-1] % BLOCK), value=filling).view(len(values), -1, BLOCK)
+
+
+def _weights(scores: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+    """Probabilities up to a factor, in blocks; `top` is the highest score of each row."""
+    return _blocks(scores, -torch.inf).sub_(top[..., None]).exp_()
+
+
+def _invert(blocks: torch.Tensor, sums: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """The first column at which the running sum of a row's weights exceeds its uniform share of the total; `sums` are
+    those of the blocks."""
+    ends = sums.cumsum(-1)
+    level = _below(uniforms[:, None] * ends[:, -1:], ends)
+    block = torch.searchsorted(ends, level, right=True)
+    before = pad(ends, (1, 0)).gather(-1, block)
+    running = blocks[torch.arange(len(blocks), device=blocks.device), block[:, 0]].cumsum(-1)
+    return (block * BLOCK + torch.searchsorted(running, _below(level - before, running), right=True))[:, 0]
+
+
+def _below(level: torch.Tensor, running: torch.Tensor) -> torch.Tensor:
+    """`level`, but strictly below the last of the `running` sums, so that rounding can never pick a column of weight 0
+    at the end."""
+    total = running[:, -1:]
+    return torch.minimum(level, torch.nextafter(total, torch.zeros_like(total)))
 
 
 def _draw(scores: torch.Tensor, uniforms: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    return _invert(scores.exp(), uniforms)
+    weights = _weights(scores, scores.amax(-1, keepdim=True))
+    return _invert(weights, weights.sum(-1), uniforms)
 
 
 def _draw_cut(
@@ -61,7 +89,8 @@ def _draw_cut(
     if size < vocabulary and bool((open_ended & (sums[:, -1] < top_p)).any()):
         return _draw_cut(scores, uniforms, top_k, top_p, vocabulary)
     weights = weights * (sums - weights < top_p[:, None])
-    return ids.gather(-1, _invert(weights, uniforms)[:, None])[:, 0]
+    blocks = _blocks(weights, 0)
+    return ids.gather(-1, _invert(blocks, blocks.sum(-1), uniforms)[:, None])[:, 0]
 
 
 def uniform_numbers(seed: int) -> Iterator[np.ndarray]:

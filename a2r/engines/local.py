@@ -369,14 +369,14 @@ class Batch:
             return []
         engine, state = self.engine, self.state
         lengths, place, count = state["lengths"], state["place"], state["count"]
-        sure = self._logits(state["last"], lengths).float().log_softmax(-1)
+        logits = self._logits(state["last"], lengths).float()
         if len(dry := (count % DRAWN == 0).nonzero()[:, 0]):
             drawn = np.stack([next(self.rows[slot].uniforms) for slot in dry.tolist()])
             self.uniforms[place[dry]] = torch.from_numpy(drawn).to(engine.device)
         uniforms = self.uniforms[place, count % DRAWN]
-        last = choose(sure, uniforms, state["temperature"], state["top_k"], state["top_p"])
+        last, sure = choose(logits, uniforms, state["temperature"], state["top_k"], state["top_p"])
         self.written[place, count] = last.int()
-        self.sure[place, count] = sure.gather(-1, last[:, None])[:, 0]
+        self.sure[place, count] = sure
         state |= {"last": last, "lengths": lengths + 1, "count": count + 1}
         for group in self.groups:
             group.width += 1
@@ -412,8 +412,8 @@ class Batch:
             if group.width > group.columns:
                 self._make_room(group, group.rows, group.width)
             columns = torch.arange(group.width, device=lengths.device)
-            mask = torch.zeros(group.rows, 1, 1, group.width, dtype=engine.model.dtype, device=lengths.device)
-            mask.masked_fill_((columns > tokens[:, None])[:, None, None], lowest)
+            none = torch.zeros((), dtype=engine.model.dtype, device=lengths.device)
+            mask = torch.where(columns > tokens[:, None], lowest, none)[:, None, None]
             group.aim(tokens, mask)
         if len(self.groups) > 1:
             return mask.new_zeros(len(lengths), 1, 1, 1)

@@ -12,8 +12,8 @@ from torch.nn.functional import rms_norm, silu
 from transformers import Qwen3ForCausalLM
 
 # (layer, query [tokens, query heads, head_dim], keys and values [tokens, heads, head_dim]) -> [tokens, query heads ×
-# head_dim]; queries are scaled
-Attention = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+# head_dim]; queries are scaled. None where nothing is read: the rest of the model is left out.
+Attention = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Qwen3:
             turning = self._norm(heads[:, :turned]).mul_(layer.heads)
             turning = (turning * cos).addcmul_(turning.roll(self.size // 2, -1), sin)
             read = attend(i, turning[:, : self.queries], turning[:, self.queries :], heads[:, turned:])
+            if read is None:
+                break
             x = torch.addmm(x, read, layer.out)
             gate, up = (self._norm(x) @ layer.gate_up).chunk(2, -1)
             x = torch.addmm(x, silu(gate).mul_(up), layer.down)
@@ -86,9 +88,11 @@ class Qwen3:
         """Keys and values of each layer, [prompts, heads, length, head_dim], of `prompts` [prompts, length]."""
         made = []
 
-        def causal(layer: int, query: torch.Tensor, *states: torch.Tensor) -> torch.Tensor:
+        def causal(layer: int, query: torch.Tensor, *states: torch.Tensor) -> torch.Tensor | None:
             query, keys, values = (t.view(*prompts.shape, -1, self.size).transpose(1, 2) for t in (query, *states))
             made.append((keys, values))
+            if len(made) == len(self.layers):  # what the last layer reads is in no key and no value
+                return None
             options = {"is_causal": True, "scale": 1.0, "enable_gqa": self.queries != self.keys}
             read = torch.nn.functional.scaled_dot_product_attention(query, keys, values, **options)
             return read.transpose(1, 2).reshape(prompts.numel(), -1)

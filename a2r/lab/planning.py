@@ -21,7 +21,7 @@ from a2r.errors import UserError, nearest
 from a2r.lab import runner
 from a2r.pipeline import Ask, answered, prepare
 from a2r.prices import read_prices
-from a2r.problems import load_problems
+from a2r.problems import load_problems, wanted
 from a2r.profiles import Model, Profile, load_profile
 from a2r.store import SCHEMA, Store
 
@@ -194,7 +194,7 @@ def expected_problems(lab: Profile) -> pd.DataFrame:
     except UserError:
         if not all(b.rows for b in lab.benchmarks):
             raise
-    places = [(b.name, i) for b in lab.benchmarks for i in range(min(b.rows, lab.n_problems or b.rows))]
+    places = [(b.name, i) for b in lab.benchmarks for i in range(min(b.rows, wanted(lab, b) or b.rows))]
     rows = ({"benchmark": name, "problem_id": f"{name}-{i}?", "question": f"{name} {i}?"} for name, i in places)
     return pd.DataFrame(rows).assign(answer="?")
 
