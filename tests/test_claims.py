@@ -196,6 +196,10 @@ def test_every_model_counts_alike_where_no_reference_is_right(lab):
     assert value.estimate == pytest.approx(0.25) and value.n == 90 and p < 0.001
     assert value.low < narrow.low < 0.25 < narrow.high < value.high
     assert (value.high - value.low) / 2 == pytest.approx(2 * np.sqrt(0.25 / 30) / 2, rel=0.2), "m's error, halved"
+    rows.loc[(rows.explorer == "s") & (rows.method == ALONE["none"]) & (rows.index % 120 >= 75), "correct"] = 1.0
+    even = claims.rescue(rows, lab)
+    assert even.value.estimate == pytest.approx((0.5 - 15 / 90) / 2)
+    assert even.p < 0.03, "15 problems up and 15 down, but those of m weigh three times as much"
 
 
 def test_c6_rescue_looks_at_sets_without_a_right_reference_alone(lab):
@@ -319,6 +323,13 @@ def test_departures_from_the_protocol_are_told(lab):
     short = rows[rows.problem_id.isin([f"p{i}" for i in range(40)])]
     told = claims.scorecard({"symmetric": short}, replace(asked, synthesis={"temperature": 0.3})).note[1]
     assert told.startswith("not by protocol: problems 40 instead of 400, synthesizer_temperature 0.3 instead of 1.0")
+    both = replace(lab, sampling=replace(lab.sampling, temperature=0.7))
+    told = claims.scorecard({"symmetric": rows}, both).note[1]
+    assert "temperature 0.7 instead of 1.0, synthesizer_temperature 0.7 instead of 1.0" in told
+    rows.attrs["failed"] = "3 of 60 samples"
+    assert claims.scorecard({"symmetric": rows}, asked).note[1].startswith(
+        "not by protocol: 3 of 60 samples failed and count as wrong"
+    )
 
 
 def test_the_paper_s_numbers_are_those_that_are_known():
@@ -341,6 +352,23 @@ def test_every_rule_is_the_one_of_the_commit_that_fixed_it():
             assert words in shown.stdout, (
                 f"{claim.id} was changed after {commit}: give it the new commit, and say so in its history"
             )
+
+
+def test_a_ratio_has_the_p_of_its_being_1():
+    """The test is of the two being equal, not of one of them being 0."""
+    base = np.random.default_rng(0).random(300)
+    equal, more = base + np.tile([0.2, -0.2], 150), base + np.tile([0.5, 0.1], 150)
+    assert claims.quotient(*problems(a=equal, b=base)).p > 0.05
+    assert claims.quotient(*problems(a=more, b=base)).p < 1e-6
+    (alike,) = problems(a=base)
+    assert claims.quotient(alike, alike).p == 1
+
+
+def test_c2_needs_a_synthesizer_that_is_seen_to_read(lab):
+    """On four problems no exact test can see anything: the evidence is A2R - Alone, and not the difference of rises."""
+    rows = outcomes(lambda e, s: 1.0, alone=lambda s: 0.0, n=4)
+    found = claims.bottleneck(rows, lab)
+    assert found.value.low > 0 and found.p == 0.125 and found.value.estimate == 1, "the rises differ by 0"
 
 
 def test_of_two_losses_the_larger_is_no_larger_gain():

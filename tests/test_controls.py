@@ -44,8 +44,14 @@ def test_every_context_is_what_its_name_says(lab, problems, use):
     assert sorted(references.shuffled(paths)) == sorted(components) and references.shuffled(paths) != components
     assert references.finals(paths) == [f"\\boxed{{{a}}}" for a in paths.answer]
     assert all("sample" in trace and "think>" not in trace for trace in references.traces(paths))
-    foreign = references.foreign(pool, 4, 2)(paths)
-    assert len(foreign) == 4 and not set(foreign) & set(components)
+    shown = references.foreign(pool, 4, 2)
+    assert len(shown(paths)) == 4 and not set(shown(paths)) & set(components)
+    of = {key: s for key, s in cut_sets(pool, 4, 2).groupby(["problem_id", "set"], sort=False)}
+    order = list(dict.fromkeys(pool.problem_id))
+    for k, problem in enumerate(order):
+        for number in range(2):
+            other = of[order[(k + 1) % len(order)], number]
+            assert shown(of[problem, number]) == [answer_component(text) for text in other.text], "of its own number"
 
 
 def test_the_matched_vote_costs_what_a2r_costs(lab, problems, use):

@@ -124,6 +124,13 @@ def test_early_and_late_are_told_apart_where_most_pairs_part_at_one_place(lab):
     assert dict(zip(found.method, found.correct, strict=True)) == {"early": 1, "late": 0}
 
 
+def test_a_stratum_whose_pairs_all_part_at_one_place_says_nothing(lab):
+    at_one = pool("a b c d", "z z z z", "y y y y", "x x x x", correct=[False, True, True, True])
+    apart = pool("a b c d", "a b c x", "a b c y", "z z z z", correct=[False, False, False, True], problem="q")
+    found = diversity.trap({("a", 1.0): pd.concat([at_one, apart])}, lab.with_(n_sets=1))
+    assert set(found.problem_id) == {"q"} and sorted(found.method) == ["early", "late"]
+
+
 def test_a_path_that_ends_where_it_has_found_the_answer_parts_no_later_for_being_short(lab):
     """Right paths are short. All pairs here part after one word, so nothing can be said of early and late."""
     paths = pool("t x", "t a b c d e f", "t g h i j k l", "t m n", correct=[True, False, False, True])

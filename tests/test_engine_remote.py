@@ -267,6 +267,19 @@ def test_servers_that_are_gone_end_the_run(serve, monkeypatch):
     assert len(server.bodies) < 10
 
 
+def test_requests_that_no_server_took_are_counted_in_a_row(serve, monkeypatch):
+    """Every other one is dropped: more than LOST in all, never two in a row."""
+    monkeypatch.setattr("a2r.engines.remote.LOST", 3)
+    seen = []
+
+    def behave(body, before):
+        seen.append(body)
+        return "drop" if len(seen) % 2 else completion(body)
+
+    made = all_of(serve(behave), *(ask(str(i), a=i) for i in range(20)), retries=0, concurrency=1)
+    assert sum(bool(g.error) for g in made) == 40 and len(made) == 80, "four of each request"
+
+
 def test_stopping_early_leaves_nothing_running(serve):
     def slow(body, before):
         time.sleep(0.1)

@@ -125,6 +125,19 @@ def test_likelihood_is_one_prefill_a_path(lab, problems, pool, sets, use):
     assert extra == pytest.approx([4 * 100 * 1e-6] * 6), "its prompts are paid"
 
 
+def test_a_model_whose_prompt_opens_the_thinking_is_not_asked_for_the_mark_again(lab, pool, sets, use):
+    """"<think>" then stands in the prompt already, and is no token of the path."""
+    texts = pool.text.tolist()
+    marked = [s._replace(paths=s.paths.assign(text=["<think>\n" + text for text in s.paths.text])) for s in sets]
+    told = {}
+    for opened in (False, True):
+        engine = use(Scripted())
+        models = tuple(replace(model, opened=opened) for model in lab.models)
+        likelihood(replace(lab, models=models, store=f"{lab.store}-{opened}"), "b", marked)
+        told[opened] = sorted(request.scored for request in engine.requests)
+    assert told[True] == sorted(texts) and told[False] == sorted("<think>\n" + text for text in texts)
+
+
 def test_a_failed_path_has_no_likelihood(lab, problems, pool, use):
     use(Scripted())
     broken = pool.assign(

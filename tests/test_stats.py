@@ -34,6 +34,15 @@ def test_interval_agrees_with_scipy():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
 
 
+def test_a_bootstrap_of_few_problems_is_as_wide_as_student_s_t():
+    """Percentiles alone would be as wide as the normal's, and 5% too short by the n in the variance."""
+    rng = np.random.default_rng(4)
+    for n in (8, 20):
+        values = rng.normal(size=n)
+        found, t = bootstrap(values), scipy.stats.t(n - 1).ppf(0.975) * values.std(ddof=1) / n**0.5
+        assert (found.high - found.low) / 2 == pytest.approx(t, rel=0.06)
+
+
 def test_interval_is_reproducible_and_narrows():
     assert interval(SCORES) == interval(list(SCORES)) == interval(pd.Series(SCORES))
     ninety = interval(SCORES, confidence=0.9)

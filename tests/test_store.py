@@ -363,6 +363,19 @@ def test_small_parts_are_put_together_as_they_come(tmp_path, monkeypatch):
     assert {id_: text for id_, text in zip(read.id, read.text, strict=True)} == {id_: row(id_)["text"] for id_ in ids}
 
 
+def test_parts_that_cannot_be_put_together_stay(tmp_path, monkeypatch):
+    fill(tmp_path, *"abc")
+    before = parts(tmp_path)
+
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "write_part", full)
+    with pytest.raises(Exception, match="No space left on device"):
+        Store(tmp_path)._put_together([store.Part(part) for part in before])
+    assert parts(tmp_path) == before and sorted(Store(tmp_path).read().id) == list("abc")
+
+
 def test_large_parts_are_left_where_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "MANY", 3)
     monkeypatch.setattr(store, "SMALL_BYTES", 100)  # none is smaller

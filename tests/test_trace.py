@@ -203,6 +203,27 @@ def test_a_run_with_other_parameters_is_another(ran, stale):
         runner.stale("small", ran, {"n_paths": 2})
 
 
+def test_failed_samples_are_told_and_go_with_the_outcomes(lab, problems, use, monkeypatch):
+    engine = use(FakeEngine(errors=lambda request, index: "server said no" if index == 2 else ""))
+    rows, shown = pd.DataFrame({"method": ["A2R@4"], "correct": [0.5]}), []
+    monkeypatch.setattr(study, "display", lambda what, **_: shown.append(getattr(what, "data", "")))
+
+    def run() -> tuple[dict, dict]:
+        made = begin(lab, "small", {})
+        for _ in range(2):  # samples that are read twice are counted once
+            explore(lab, "a", problems, 4)
+        made.finish(rows)
+        return study.read_outcomes(lab)["small"].attrs, json.loads((made.folder / "small.json").read_text())
+
+    kept, provenance = run()
+    told = f"{len(problems)} of {4 * len(problems)} samples"
+    assert kept == {"failed": told} and provenance["failed"] == told and f"**{told} failed**" in shown[0]
+    engine.errors, shown[:] = (lambda request, index: ""), []
+    kept, provenance = run()
+    assert kept == {} and "failed" not in provenance, "the same table, of samples none of which failed"
+    assert not any("failed" in words for words in shown)
+
+
 def test_files_that_would_come_out_the_same_are_left_alone(lab, monkeypatch):
     table = pd.DataFrame({"method": ["A2R@4"], "correct": [0.5], "seconds": [1.25]})
 

@@ -116,10 +116,19 @@ def test_a_gate_that_nobody_passes_is_a2r(lab, played):
         assert row["saved"].estimate == pytest.approx((votes >= row["vote where at least"]).mean())
         assert row["A2R"].estimate == pytest.approx(cost_free(played, "A2R@4"))
         assert row["no loss"] == (abs(row["loss"].low) < 0.02 and abs(row["loss"].high) < 0.02)
+        assert row["loss"] == stats.difference(*gated(played, row["vote where at least"]), confidence=0.9)
         assert row["cost ratio"] <= 1
     at_three, gate = table.set_index("vote where at least").loc[3], "Gate@4"
     assert at_three.accuracy.estimate == pytest.approx(cost_free(played, gate)), "the gate at 0.75 of 4"
     assert at_three["cost ratio"] == pytest.approx(cost(played, gate) / cost(played, "A2R@4"))
+
+
+def gated(played, g: int) -> tuple[pd.Series, pd.Series]:
+    """A2R by problem, and the vote in its place where g of the four paths agree."""
+    wide = stats.per_problem(played.outcomes[played.outcomes["set"] == 0])  # votes alone have more sets
+    first = played.pool[played.pool["index"] < 4]
+    agree = first.groupby(["benchmark", "problem_id"]).answer.agg(lambda a: a.value_counts().max())
+    return wide["A2R@4"], wide["Cons@4"].where(agree.reindex(wide.index) >= g, wide["A2R@4"])
 
 
 def cost_free(played, method: str) -> float:

@@ -20,6 +20,15 @@ from a2r.profiles import KNOBS, ROOT, Profile, from_root, short
 from a2r.results import figures, tables, trace
 
 COMMIT = re.compile(rb'"commit": ?"([^"]*)"')
+FAILED: dict[str, bool] = {}  # of the samples that have been read since a study began, by id
+
+
+def _read(event: str, arguments: tuple) -> None:
+    if event == "a2r.samples":
+        FAILED.update(zip(arguments[1].id, arguments[1].error != "", strict=True))
+
+
+sys.addaudithook(_read)
 
 
 class Study:
@@ -39,6 +48,7 @@ class Study:
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": [], "says": []}
         self.files: dict[Path, bytes | None] = {}  # what `finish` writes; None where the file stays as it is
+        FAILED.clear()
         size = figures.size()
         self.pictures = self.folder if size == figures.DEFAULT else self.folder / size
         figures.style(size)
@@ -125,8 +135,16 @@ class Study:
         self.files[path] = None if same else make(self.provenance)
 
     def finish(self, outcomes: pd.DataFrame | None = None) -> None:
-        """Write everything, with the provenance, and the outcomes where the study has some; show where it is."""
+        """Write everything, with the provenance, and the outcomes where the study has some; show where it is.
+
+        Where samples failed, their number is shown, and stands in the provenance and in `attrs` of the outcomes.
+        """
+        if failed := sum(FAILED.values()):
+            share = f"{failed} of {len(FAILED)} samples"
+            display(Markdown(f"**{share} failed** and count as wrong; run the study again, and they are asked for again."))
+            self.provenance["failed"] = share
         if outcomes is not None:
+            outcomes.attrs = {"failed": share} if failed else {}
             path = self.folder / f"{self.name}_outcomes.parquet"
             new = outcomes.to_parquet(compression="zstd")
             self.files[path] = None if _alike(path, new) else new
@@ -146,7 +164,8 @@ class Study:
 def _alike(path: Path, new: bytes) -> bool:
     """Whether a Parquet file is there and has what `new` has."""
     try:
-        return tables.alike(pd.read_parquet(path), pd.read_parquet(io.BytesIO(new)))
+        before, after = pd.read_parquet(path), pd.read_parquet(io.BytesIO(new))
+        return before.attrs == after.attrs and tables.alike(before, after)
     except (OSError, ValueError):  # not there, or cut off
         return False
 

@@ -80,7 +80,10 @@ class Protocol:
         }
         asked = asdict(self)
         other = [name for name in found if asked[name] is not None and found[name] not in (None, asked[name])]
-        return ", ".join(f"{name} {found[name]} instead of {asked[name]}" for name in other)
+        words = [f"{name} {found[name]} instead of {asked[name]}" for name in other]
+        if failed := outcomes.attrs.get("failed"):
+            words.append(f"{failed} failed and count as wrong")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True)
