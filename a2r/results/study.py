@@ -141,7 +141,7 @@ class Study:
         """
         if failed := sum(FAILED.values()):
             share = f"{failed} of {len(FAILED)} samples"
-            display(Markdown(f"**{share} failed** and count as wrong; run the study again, and they are asked for again."))
+            display(Markdown(f"**{share} failed** and count as wrong; run again, and they are asked for again."))
             self.provenance["failed"] = share
         if outcomes is not None:
             outcomes.attrs = {"failed": share} if failed else {}
