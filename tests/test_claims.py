@@ -327,9 +327,8 @@ def test_departures_from_the_protocol_are_told(lab):
     told = claims.scorecard({"symmetric": rows}, both).note[1]
     assert "temperature 0.7 instead of 1.0, synthesizer_temperature 0.7 instead of 1.0" in told
     rows.attrs["failed"] = "3 of 60 samples"
-    assert claims.scorecard({"symmetric": rows}, asked).note[1].startswith(
-        "not by protocol: 3 of 60 samples failed and count as wrong"
-    )
+    told = claims.scorecard({"symmetric": rows}, asked).note[1]
+    assert told.startswith("not by protocol: 3 of 60 samples failed and count as wrong")
 
 
 def test_the_paper_s_numbers_are_those_that_are_known():

@@ -126,7 +126,7 @@ def test_likelihood_is_one_prefill_a_path(lab, problems, pool, sets, use):
 
 
 def test_a_model_whose_prompt_opens_the_thinking_is_not_asked_for_the_mark_again(lab, pool, sets, use):
-    """"<think>" then stands in the prompt already, and is no token of the path."""
+    """The mark then stands in the prompt already, and is no token of the path."""
     texts = pool.text.tolist()
     marked = [s._replace(paths=s.paths.assign(text=["<think>\n" + text for text in s.paths.text])) for s in sets]
     told = {}
