@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from test_studies import write_notebook
 
 from a2r import begin, explore, load_problems, load_profile
 from a2r.lab import runner
-from a2r.profiles import ROOT
+from a2r.profiles import ROOT, digest
 from a2r.results import study, trace
 from a2r.store import Store, reader
 
@@ -83,6 +84,21 @@ def test_a_file_that_is_touched_or_gone(ran, stale, file, reason):
     if path.suffix in (".csv", ".parquet"):
         path.unlink()
         assert stale().endswith(reason)
+
+
+def test_a_file_that_is_edited_while_a_study_runs_is_not_what_it_read(tmp_path):
+    edited, unread, left = (tmp_path / name for name in ("edited.csv", "unread.csv", "left.csv"))
+    for file in (edited, unread, left):
+        file.write_text("1\n")
+    running = trace.Trace()
+    assert [file.read_text() for file in (edited, left)] == ["1\n"] * 2
+    for file in (edited, unread):
+        file.write_text("2\n")
+        os.utime(file, (later := time.time() + 5, later))
+    edited.read_text()
+    found = running.found(set(), {edited, unread, left})["files"]
+    told = {Path(name).name: kept for name, kept in found.items()}
+    assert told["edited.csv"] == told["unread.csv"] == "" and told["left.csv"] == digest(left)
 
 
 def test_code_and_packages(ran, stale, monkeypatch):

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -43,28 +44,33 @@ class Trace:
     """What this process reads from now on; Python keeps it until the process ends."""
 
     def __init__(self):
-        self.files: set[str] = set()
+        self.began = time.time()
+        self.files: dict[str, float] = {}  # and when they were first opened
         self.lists: set[tuple[str, str]] = set()
         self.samples: dict[str, list[pd.DataFrame]] = {}
         sys.addaudithook(self._seen)
 
     def _seen(self, event: str, arguments: tuple) -> None:
         if event == "open" and isinstance(arguments[0], str | os.PathLike) and str(arguments[1] or "r")[0] == "r":
-            self.files.add(os.path.abspath(arguments[0]))
+            self.files.setdefault(os.path.abspath(arguments[0]), time.time())
         elif event == "pathlib.Path.glob":
             self.lists.add((os.path.abspath(arguments[0]), str(arguments[1])))
         elif event == "a2r.samples":
             self.samples.setdefault(str(arguments[0]), []).append(arguments[1][["id", "time"]])
 
     def found(self, made: set[Path], also: set[Path]) -> dict:
-        """Digests of the files read below ROOT and of the files `also`, but not of what the study itself has `made`."""
+        """Digests of the files read below ROOT and of the files `also`, but not of what the study itself has `made`.
+
+        A file that was changed after it was opened has none: what is there now is not what was read.
+        """
         modules = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-        read = filter(_counts, map(Path, self.files | {file for file in modules if file}))
+        read = filter(_counts, map(Path, self.files.keys() | {file for file in modules if file}))
         files = sorted(file for file in {*read, *also} - made if file.is_file())
+        late = {file for file in files if file.stat().st_mtime > self.files.get(str(file), self.began)}
         lists = sorted((folder, pattern) for folder, pattern in self.lists if _counts(Path(folder)))
         return {
             "versions": versions(),
-            "files": digests(files),
+            "files": digests(files) | dict.fromkeys(map(from_root, late), ""),
             "lists": [[from_root(Path(folder)), pattern, names(folder, pattern)] for folder, pattern in lists],
             "samples": {from_root(Path(store)): _packed(pd.concat(frames)) for store, frames in self.samples.items()},
             "made": digests(sorted(made)),
