@@ -127,11 +127,12 @@ class Study:
         said = [f"{w}\n\n```text\n{t.strip()[:3000]}\n```\n" for w, t in zip(words, texts, strict=True)]
         display(Markdown("\n\n".join(said)))
 
-    def _keep(self, path: Path, make: Callable[[dict], bytes]) -> None:
-        """Keep `make(provenance)` to be written, unless the file is there and differs in its commit alone."""
+    def _keep(self, path: Path, make: Callable[[dict], bytes], anew: bool = False) -> None:
+        """Keep `make(provenance)` to be written, unless the file is there and differs in its commit alone; `anew`: also
+        then, as the provenance of tables that name no commit themselves."""
         before = path.read_bytes() if path.exists() else b""
         commit = COMMIT.search(before)
-        same = commit and make({**self.provenance, "commit": commit[1].decode()}) == before
+        same = not anew and commit and make({**self.provenance, "commit": commit[1].decode()}) == before
         self.files[path] = None if same else make(self.provenance)
 
     def finish(self, outcomes: pd.DataFrame | None = None) -> None:
@@ -150,7 +151,8 @@ class Study:
             self.files[path] = None if _alike(path, new) else new
             self.made["tables"].append(from_root(path))
         path = self.folder / f"{self.name}.json"
-        self._keep(path, lambda p: (json.dumps(p, indent=1, sort_keys=True, default=str) + "\n").encode())
+        anew = any(new is not None and not (p.exists() and p.read_bytes() == new) for p, new in self.files.items())
+        self._keep(path, lambda p: (json.dumps(p, indent=1, sort_keys=True, default=str) + "\n").encode(), anew)
         self.made["provenance"] = [from_root(path)]
         for path, content in self.files.items():
             if content is not None:
