@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(not kernels.AVAILABLE, reason="kernels are forke
 # what a kernel has loaded before it imports this package, and where it is
 FIRST = "import os, sys\nloaded = 'torch' in sys.modules, [m for m in sys.modules if m.startswith('a2r')]"
 WHERE = "os.environ['OMP_NUM_THREADS'], os.getcwd(), os.getpid() == os.getsid(0), 'A2R_TRACE' in os.environ"
-THEN = f"import a2r\nprint(loaded, {WHERE})"
+LINE = "__import__('ipykernel.connect').connect.get_connection_info(unpack=True)"  # ports are now and then given twice
+THEN = f"import a2r\nprint(loaded, {WHERE}, {LINE}['transport'])"
 FAILS = "import a2r.prices\nraise ValueError('no')"
 DIES = "import os\nos._exit(3)"
 SLEEPS = "import time, pathlib\npathlib.Path('asleep').write_text(str(os.getpid()))\ntime.sleep(600)"
@@ -56,7 +57,14 @@ def test_a_kernel_has_everything_loaded_but_this_package(checkout):
     for name in ("01_one", "02_two"):
         cells = nbformat.read(checkout / "runs" / "notebooks" / f"{name}__tiny.ipynb", as_version=4).cells
         printed = "".join(out.text for cell in cells for out in cell.outputs)
-        assert printed.split() == ["(True,", "[])", str(max(1, os.cpu_count() // 2)), str(checkout), "True", "True"]
+        assert printed.split() == [
+            "(True,",
+            "[])",
+            str(max(1, os.cpu_count() // 2)),
+            str(checkout),
+            *2 * ["True"],
+            "ipc",
+        ]
 
 
 @pytest.mark.parametrize(

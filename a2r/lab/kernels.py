@@ -12,6 +12,7 @@ from multiprocessing import Pipe, forkserver, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from uuid import uuid4
 
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
@@ -108,7 +109,16 @@ class Provisioner(LocalProvisioner):
 
 
 class Manager(AsyncKernelManager):
-    """A manager of the kernel that waits, if there is one."""
+    """A manager of the kernel that waits, if there is one.
+
+    They talk by sockets of a name, where there are such that leave no file: a free port, which each manager looks for
+    on its own and the kernel takes later, is now and then found by two.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        if AVAILABLE:
+            self.transport, self.ip = "ipc", f"@a2r-{uuid4().hex}"
 
     async def _async_pre_start_kernel(self, **kwargs) -> tuple:
         if waiting and self.provisioner is None:
