@@ -345,8 +345,9 @@ class Reader:
         if list(found) != before:
             self.stamps, self.parts = found, list(found.values())
             # two processes may have asked for one id at a time: the first that succeeded, wherever it lies by now
-            rows = located(self.parts).sort_values("time", kind="stable")
-            rows = rows.sort_values("error", key=lambda e: e != "", kind="stable").drop_duplicates("id").sort_index()
+            rows = located(self.parts)
+            order = np.lexsort((rows.time, rows.error != ""))
+            rows = rows.take(np.sort(order[~rows.id.take(order).duplicated()]))
             self.rows = rows.set_index(rows.id.to_numpy(object))  # plain text: looked up often
         return self.parts
 
