@@ -9,10 +9,11 @@ Asking for samples that are in the store reads them; only the missing ones are g
 import hashlib
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -25,6 +26,8 @@ from a2r.engines import Engine, Request, automatic, open_engine
 from a2r.errors import UserError
 from a2r.profiles import Model, Profile
 from a2r.store import Store
+
+PATIENCE = 60  # seconds to wait for a processor without a word: studies side by side share them all the time
 
 # fields of an ask, and of a generation, that are columns of its sample
 ABOUT = ("benchmark", "problem_id", "set", "explorer", "condition")
@@ -177,7 +180,9 @@ def ask(profile: Profile, name: str, role: str, asks: Iterable[Ask]) -> pd.DataF
 @contextmanager
 def turns(store: Store, profile: Profile, name: str, role: str, asks: list[Ask]) -> Iterator[None]:
     """Held by who samples, so that who wants the same samples finds them there: for a small model on a CPU, and of
-    servers, the turn of each of its conditions; for one that fills the machine, or any on a GPU, that of all such."""
+    servers, the turn of each of its conditions; for one that fills the machine, or any on a GPU, that of all such.
+
+    Of small models as many sample at once as there are processors: one more takes their caches from them."""
     about = f"{name} {role} {profile.sampling_of(name, role).temperature}"
     wanted = {f"{about} {item.condition}" for item in asks}
     if profile.engine != "openai":
@@ -193,7 +198,26 @@ def turns(store: Store, profile: Profile, name: str, role: str, asks: list[Ask])
                 print(f"{name} as {role} waits for another run, which has the turn '{what}'.", file=sys.stderr)
                 turn.acquire()
             stack.callback(turn.release)
+        if profile.engine != "openai" and wanted != {"machine"}:
+            stack.enter_context(processor(store))
         yield
+
+
+@contextmanager
+def processor(store: Store) -> Iterator[None]:
+    """One of the processors, as soon as one is free; who has it waits for no turn."""
+    began, silent = time.monotonic(), True
+    for free in itertools.cycle([store.turn(f"processor {number}") for number in range(os.cpu_count() or 1)]):
+        with suppress(Timeout):
+            free.acquire(timeout=0.02)
+            break
+        if silent and time.monotonic() - began > PATIENCE:
+            print("All processors sample for other runs; this one waits for the first to be free.", file=sys.stderr)
+            silent = False
+    try:
+        yield
+    finally:
+        free.release()
 
 
 def answered(found: pd.DataFrame, wanted: list[tuple[str, Ask]], name: str, role: str) -> pd.DataFrame:

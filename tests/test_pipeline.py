@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 from fakes import FakeEngine, outcomes, small_profile
 
-from a2r import UserError, explore, grade, load_problems, read_prices, synthesize
+from a2r import UserError, explore, grade, load_problems, pipeline, read_prices, synthesize
 from a2r import outcomes as grader
 from a2r.answers import answer_component
 from a2r.engines import Sampling
@@ -50,6 +51,23 @@ def test_a_second_run_samples_nothing(lab, problems, use):
     assert engine.opened == 0, "not even the model is loaded"
     for a, b in zip(first, second, strict=True):
         pd.testing.assert_frame_equal(a, b)
+
+
+def test_as_many_runs_of_small_models_sample_at_once_as_there_are_processors(tmp_path, use, monkeypatch, capsys):
+    lab = small_profile(tmp_path, models=[{"name": "a", "path": "made/up-a", "parameters": 1000}])
+    problems = load_problems(lab)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(pipeline, "PATIENCE", 0.2)
+    engine = use()
+    with ThreadPoolExecutor(1) as other, pipeline.processor(Store(lab.store_path)):
+        explore(lab, "a", problems, 2)  # there is another one
+        with pipeline.processor(Store(lab.store_path)):
+            waiting = other.submit(explore, lab, "a", problems, 4)
+            time.sleep(1)
+            assert not waiting.done() and engine.opened == 1
+            assert len(explore(lab, "a", problems, 2)) == 6, "who only reads does not wait"
+        assert len(waiting.result(30)) == 12
+    assert capsys.readouterr().err.count("All processors") == 1
 
 
 class CutOff(FakeEngine):
