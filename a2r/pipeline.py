@@ -205,11 +205,12 @@ def turns(store: Store, profile: Profile, name: str, role: str, asks: list[Ask])
 
 @contextmanager
 def processor(store: Store) -> Iterator[None]:
-    """One of the processors, as soon as one is free; who has it waits for no turn."""
+    """One of the processors, as soon as one is free; who has it waits for no turn. Who waits looks so often that who
+    gives one back and wants one again comes after it."""
     began, silent = time.monotonic(), True
     for free in itertools.cycle([store.turn(f"processor {number}") for number in range(os.cpu_count() or 1)]):
         with suppress(Timeout):
-            free.acquire(timeout=0.02)
+            free.acquire(timeout=0.005, poll_interval=0.005)
             break
         if silent and time.monotonic() - began > PATIENCE:
             print("All processors sample for other runs; this one waits for the first to be free.", file=sys.stderr)
