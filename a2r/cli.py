@@ -158,9 +158,9 @@ def run_studies(args: argparse.Namespace) -> None:
                 executed.append(run(*each))
                 took += (time.monotonic() - started) * (usual[i] > 0)
                 made = runner.results(executed[-1])
-                places = {"notebook": [from_root(executed[-1])], **made, "says": []}
+                places = {"notebook": [from_root(executed[-1])], **made, "says": [], "failed": []}
                 said = "; ".join(f"{kind} {_common(paths)}" for kind, paths in places.items() if paths)
-                said = "\n  ".join([*made.get("says", [])[:1], said])
+                said = "\n  ".join([*made.get("says", [])[:1], *made.get("failed", []), said])
             else:
                 executed.append(runner.planned(*each)[2])
                 made = runner.results(executed[-1])

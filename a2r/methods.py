@@ -11,7 +11,9 @@ a `Choice`. One's own takes eight lines:
         "The vote of the last two paths: a method that nobody should use."
         return Choice(vote(answers[-2:]))
 
-In a file it is a method of study `ways` with `a2r run ways -p methods=mine.py`. In a cell of a notebook
+What it needs beyond answers is said as in `@method("Mine", needs=("mean",), asks=("synthesizer",))`: scores of SCORES,
+and a synthesis by the "synthesizer" or the "large" model of the study, which `Choice(ask="synthesizer")` then takes. In
+a file it is a method of study `ways` with `a2r run ways -p methods=mine.py`. In a cell of a notebook
 `a2r.played(problems, pool, prices, n_paths, n_sets, methods=named("Cons", "Last two"))` has the outcomes of methods on
 the sets of a pool, each billed for what it used and nothing else, as rows that go with those of `a2r.outcomes`.
 """
@@ -26,7 +28,7 @@ from typing import NamedTuple
 from scipy.special import betainc
 
 from a2r.answers import canonical, equivalent, is_integer
-from a2r.errors import UserError
+from a2r.errors import UserError, nearest
 
 Answers = Sequence[str | None]
 Scores = Mapping[str, Sequence[float]]
@@ -110,6 +112,10 @@ class Choice:
     ask: str = ""
     best: bool = False
 
+    def __post_init__(self):
+        if isinstance(self.answers, str):  # its characters would be taken for answers
+            raise TypeError(f"a Choice has a list of answers, as Choice([{self.answers!r}])")
+
     def score(self, gold: str) -> float:
         """0..1, the share of right answers among the winners; 0 without one."""
         right = [equivalent(gold, answer) for answer in self.answers] or [False]
@@ -133,11 +139,28 @@ def named(*names: str) -> dict[str, Method]:
 
 
 def load(path: str) -> None:
-    """Run a Python file that registers methods of one's own. UserError where there is none."""
+    """Run a Python file that registers methods of one's own.
+
+    UserError where there is none, or it registers nothing, or the vote, which all ways are held against, or a method
+    that needs a score, or asks a synthesizer, that there is not.
+    """
     if not Path(path).is_file():
         where = Path(path).absolute()
         raise UserError(f"there is no file {where} to take methods from; give the path of a Python file.")
+    before = dict(METHODS)
     runpy.run_path(path)
+    own = {name: made for name, made in METHODS.items() if made is not before.get(name)}
+    if not own:
+        raise UserError(f'{path} registers no method; put @method("its name") above a function (a2r.methods.method).')
+    if "Cons" in own:
+        METHODS["Cons"] = before["Cons"]
+        raise UserError(f"{path} has a method 'Cons', the vote that all ways are held against; give it another name.")
+    for name, made in own.items():
+        for what, given, known in (("needs", made.needs, SCORES), ("asks", made.asks, ("synthesizer", "large"))):
+            if strange := [one for one in given if one not in known]:
+                near = nearest(strange[0], known)
+                there = f"{what} '{strange[0]}'{near}; there are {', '.join(known)}"
+                raise UserError(f"method '{name}' of {path} {there}.")
 
 
 def method(name: str, needs: tuple[str, ...] = (), asks: tuple[str, ...] = ()) -> Callable:
@@ -226,6 +249,8 @@ JUDGED = {
     "knockout": "Knockout",
     "swiss": "Swiss",
 }
+
+SCORES = (*LOGPROBS, *JUDGED)  # what a method may need
 
 for _name, _title in {**{name: f"Best by {name}" for name in LOGPROBS}, **JUDGED}.items():
     method(_title, needs=(_name,))(lambda answers, scores, name=_name: Choice(best(answers, scores[name])))

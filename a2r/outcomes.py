@@ -16,7 +16,7 @@ import pandas as pd
 from a2r import answers
 from a2r.answers import decided, equivalent, extract
 from a2r.errors import UserError
-from a2r.methods import METHODS, Method, explorer_state, majority
+from a2r.methods import METHODS, Choice, Method, explorer_state, majority
 from a2r.metrics import pass_at_k
 from a2r.pipeline import cut_sets
 from a2r.prices import flops, price
@@ -36,7 +36,11 @@ def grade(samples: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
 
     Verdicts on samples of a store are kept beside them, for this version of the grader: a text is read for one once.
     """
-    gold = problems.set_index("problem_id").answer.loc[samples.problem_id].astype(str).to_numpy(object)
+    known = problems.set_index("problem_id").answer
+    if len(strange := samples.problem_id[~samples.problem_id.isin(known.index)]):
+        said = f"a sample is of problem '{strange.iloc[0]}', which is not among the {len(problems)} to grade it by"
+        raise UserError(f"{said}; give the problems that were asked.")
+    gold = known.loc[samples.problem_id].astype(str).to_numpy(object)
     answer, correct = np.full(len(samples), None), np.zeros(len(samples), bool)
     todo = (samples.error == "").to_numpy(copy=True)
     stored, place = getattr(samples.text.array, "source", None), f"graded-{answers.version()}"
@@ -175,7 +179,7 @@ def played(
         here |= {"state": explorer_state(right, said), "right": sum(right)}
         values = {name: known[name][at].tolist() for name in scores}
         for name, method in there.items():
-            choice = method.choose(said, values)
+            choice = chosen(name, method, said, values)
             waves = choice.waves or (len(said),)
             drawn = spent[: sum(waves)]
             bill = dict(zip(("cost", *(f"explorer_{kind}" for kind in TOKENS)), drawn[:, :4].sum(axis=0), strict=True))
@@ -191,6 +195,19 @@ def played(
                 bill["correct"] = verdicts[choice.ask][problem_id, number]
             rows.append({**here, "method": f"{name}@{n_paths}", **bill})
     return pd.DataFrame(rows, columns=COLUMNS).astype({"set": "int32"})
+
+
+def chosen(name: str, method: Method, answers: list[str | None], scores: dict[str, list[float]]) -> Choice:
+    """What a method makes of a set; UserError, with its name, where it fails or what it returns is no sound Choice."""
+    try:
+        choice = method.choose(answers, scores)
+        if not isinstance(choice, Choice):
+            raise TypeError(f"it returned {choice!r} and no Choice")
+        if not 0 < sum(choice.waves or (1,)) <= len(answers):
+            raise ValueError(f"its waves {choice.waves} are of other than 1 to {len(answers)} paths")
+    except Exception as error:
+        raise UserError(f"method '{name}' failed ({type(error).__name__}: {error}); correct its function.") from error
+    return choice
 
 
 BILL = ("cost", "seconds", "engine_seconds", *SYNTHESIZER_TOKENS)

@@ -117,7 +117,9 @@ def synthesize_all(
 
 
 def explorer_asks(profile: Profile, problems: pd.DataFrame, n: int) -> list[Ask]:
-    """What stage 1 asks for."""
+    """What stage 1 asks for. UserError where the problems lack a column."""
+    if lacking := [name for name in ("benchmark", "problem_id", "question") if name not in problems]:
+        raise UserError(f"the problems have no column '{lacking[0]}'; take them from load_problems.")
     text = profile.prompt("explorer")
     return [
         Ask(p.benchmark, p.problem_id, tuple(prompts.explorer_messages(p.question, text)), range(n))
@@ -284,7 +286,7 @@ def generate(
             made = {"text": text, "time": time.time()} | {field: getattr(g, field) for field in RESULT}
             sure = {f"logprob_{k}": v for k, v in g.logprobs._asdict().items()} if g.logprobs else {}
             store.add({**by_request[g.key, g.index], **by, **made, **sure})
-            tokens += g.completion_tokens
+            tokens += g.completion_tokens or 0
             bar.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tok/s", refresh=False)
             bar.update()
 

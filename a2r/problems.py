@@ -104,8 +104,7 @@ def read(benchmark: Benchmark) -> pd.DataFrame:
     elif path.exists():
         raise UserError(f"{where} is no .parquet, .jsonl or .csv file; give the path of one.")
     elif path.suffix in readers:
-        places = f"a relative path is taken from the profile's own folder, else from {ROOT}"
-        raise UserError(f"{where} is not there: looked for {path}; {places}.")
+        raise UserError(f"{where} is not there: looked for it beside the profile and at {path}; correct its path.")
     else:
         frame = from_hub(benchmark, where)
     if frame.empty:

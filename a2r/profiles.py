@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -181,7 +181,8 @@ class Profile:
 
         What RL made of one is left out, unless nothing else is among them.
         """
-        ordered = [m for m in sorted(self.models, key=lambda m: m.parameters or 0) if m.name in set(names)]
+        among = set(names)
+        ordered = [m for m in sorted(self.models, key=lambda m: m.parameters or 0) if m.name in among]
         return [m.name for m in ordered if not m.base] or [m.name for m in ordered]
 
     def sampling_of(self, name: str, role: str = "explorer") -> Sampling:
@@ -257,6 +258,10 @@ def load_profile(name: str, study: str | None = None) -> Profile:
     if not isinstance(studies, dict) or not all(isinstance(own, dict) for own in studies.values()):
         raise UserError(f"{where} gives {studies!r} as its studies; give a mapping of studies to their values.")
     reported = [raw.get("benchmarks"), *(own.get("benchmarks") for own in studies.values())]
+    for its, own in studies.items():
+        if strange := [key for key in own if key not in Profile.__dataclass_fields__ or key in ("name", "source")]:
+            near = nearest(str(strange[0]), Profile.__dataclass_fields__)
+            raise UserError(f"{where} has an unknown key '{strange[0]}'{near} under studies, {its}.")
     raw |= {**studies.get(study, {}), "studies": tuple(studies)}
     raw.setdefault("forms", list(prompts.FORMS))
     for key in (*ROLES, "models", "benchmarks", "efficient", "forms"):
@@ -340,11 +345,13 @@ def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
     if "extends" not in raw:
         return raw
     base = str(raw.pop("extends"))
-    if not (PROFILES / f"{base}.yaml").exists() or base in heirs:
+    file = next((f for f in (PROFILES / f"{base}.yaml", path.parent / base) if f.is_file()), None)
+    if not file or base in heirs:
         wrong = "extends itself" if base in heirs else "does not exist"
         near = nearest(base, available()) if base not in heirs else ""
-        raise UserError(f"profile {path} extends '{base}'{near}, which {wrong}; choose {', '.join(available())}.")
-    parent = _read(PROFILES / f"{base}.yaml", (*heirs, base))
+        choice = f"choose {', '.join(available())} or a file beside it"
+        raise UserError(f"profile {path} extends '{base}'{near}, which {wrong}; {choice}.")
+    parent = _read(file, (*heirs, base))
     both = [key for key in parent.keys() & raw.keys() if isinstance(parent[key], dict) and isinstance(raw[key], dict)]
     return {**parent, **raw, **{key: {**parent[key], **raw[key]} for key in both}}
 
@@ -382,10 +389,11 @@ def build(kind: type, values: dict, where: str):
         if key not in known:
             near = nearest(key, known)
             raise UserError(f"{where} has an unknown key '{key}'{near} for a {what}; known are {', '.join(known)}.")
-    try:
-        return _check(kind(**values), where)
-    except TypeError as error:
-        raise UserError(f"{where} lacks something a {what} needs: {error}.") from error
+    needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    if lacking := [key for key in needed if key not in values]:
+        of = f" '{values['name']}'" if "name" in values else ""
+        raise UserError(f"{where} gives the {what}{of} no '{lacking[0]}', which it needs.")
+    return _check(kind(**values), where)
 
 
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}

@@ -1,5 +1,6 @@
 """`a2r check`, `a2r store` and the plan for models that are not here."""
 
+import json
 import math
 import os
 import shutil
@@ -37,7 +38,7 @@ def test_a_profile_that_can_run(whole):
     found = said(whole)
     assert all(ok for ok, _ in found.values()), found
     last = ["engine transformers", "GPUs", "prices", "store", "disk"]
-    assert list(found) == ["problems sums", "model a", "model b", *last]
+    assert list(found) == ["problems sums", "results", "model a", "model b", *last]
     assert said(load_profile("nano"))["model nano-32"][0]
 
 
@@ -66,6 +67,30 @@ def test_what_is_lacking_is_named_and_the_exit_code_tells(whole, tmp_path, capsy
     monkeypatch.setattr(checks, "prices", none)
     assert cli.main(["check", "--profile", str(tmp_path / "tiny.yaml")]) == 1
     assert "LACK  prices                   none" in capsys.readouterr().out
+
+
+def test_what_a_run_would_refuse_is_lacking(whole, tmp_path):
+    for options, what in {"dtyp": "has no option 'dtyp' (did you mean 'dtype'?); it has dtype, device,"}.items():
+        ok, told = said(replace(whole, engine_options={options: 1}))["engine transformers"]
+        assert not ok and what in told
+    ok, told = said(replace(whole, engine="openai", engine_options={}))["engine openai"]
+    assert not ok and told == "engine 'openai' needs the option 'base_url'; give it under 'engine_options'."
+    rows = pd.read_json(whole.benchmarks[0].path, lines=True).assign(question="What is 1 + 1?")
+    rows.to_json(tmp_path / "same.jsonl", orient="records", lines=True)
+    same = replace(whole.benchmarks[0], path=str(tmp_path / "same.jsonl"))
+    assert "; 2 of them ask what another one asks" in said(replace(whole, benchmarks=(same,)))["problems sums"][1]
+    (tmp_path / "file").touch()
+    assert not said(replace(whole, store=str(tmp_path / "file")))["store"][0]
+    ok, told = said(replace(whole, benchmarks=(), n_problems=None))["problems"]
+    assert not ok and told.endswith("names no benchmark; list one there.")
+    other = tmp_path / "other" / "tiny.yaml"
+    other.parent.mkdir()
+    other.write_text("")
+    folder = ROOT / whole.figures / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "s.json").write_text(json.dumps({"source": str(other)}))
+    ok, told = said(whole)["results"]
+    assert not ok and "which" in told and "would overwrite" in told
 
 
 def test_a_misspelt_study_of_the_profile_is_refused(whole, tmp_path):

@@ -6,9 +6,11 @@ import time
 import pytest
 from fakes import FakeServer, completion, write_profile
 
-from a2r import UserError, explore, grade, load_problems, load_profile
+from a2r import UserError, explore, grade, load_problems, load_profile, read_prices
 from a2r.engines import EngineError, Request, Sampling, open_engine
 from a2r.engines.remote import OpenAIEngine, share
+from a2r.outcomes import baselines
+from a2r.prices import price
 from a2r.store import Store
 
 
@@ -203,6 +205,19 @@ def test_tokens_are_as_the_server_counts_them(serve):
     assert [g.completion_tokens for g in all_of(serve(ids), ask(n=2))] == [100, 1]
 
 
+def test_tokens_that_the_server_does_not_tell_are_not_known(serve, tmp_path):
+    silent = serve(lambda body, before: {k: v for k, v in completion(body).items() if k != "usage"})
+    for made in all_of(silent, ask(n=2)):
+        assert (made.prompt_tokens, made.cached_tokens, made.completion_tokens) == (None, None, None)
+        assert made.text and made.error == ""
+    models, options = [{"name": "a", "path": "m"}], {"base_url": silent.url}
+    lab = load_profile(str(write_profile(tmp_path, models=models, engine="openai", engine_options=options)))
+    prices = read_prices(lab.prices)
+    pool = grade(explore(lab, "a", problems := load_problems(lab), 4), problems)
+    assert pool.correct.all() and price(pool, prices).isna().all()
+    assert baselines(problems, pool, prices, 4, 1).cost.isna().all()
+
+
 def test_a_filtered_answer_is_a_failed_sample(serve):
     (made,) = all_of(serve(lambda body, before: completion(body, [{"content": "2"}], "content_filter")), ask(n=1))
     assert (made.finish_reason, made.error, made.text) == ("error", "ended with 'content_filter'", "2")
@@ -255,7 +270,7 @@ def test_a_wrong_address_or_model_is_one_sentence(serve):
         OpenAIEngine("m", "http://127.0.0.1:9/v1")
     with pytest.raises(EngineError, match=r"does not serve 'm'; it serves other, another\."):
         engine(serve(models=("other", "another")))
-    with pytest.raises(EngineError, match=r"engine 'openai' does not take these options: .*'api_key'"):
+    with pytest.raises(EngineError, match=r"engine 'openai' has no option 'api_key' .*api_key_env"):
         open_engine("openai", "m", options={"base_url": serve().url, "api_key": "sk-secret"})
 
 

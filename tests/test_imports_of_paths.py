@@ -194,8 +194,13 @@ def test_bad_rows_are_named_and_nothing_else_is_lost(base, tmp_path, capsys):
         "[1, 2]": "it is no JSON object",
         json.dumps(nobody): "no model is named; give one with --model",
         json.dumps({**good, "question": " "}): "its question is empty",
+        json.dumps({**good, "text": "NO UTF-8"}): "codec can't decode byte 0xe9",
+        json.dumps({**good, "completion_tokens": "20"}): "its completion_tokens is '20' and no number of 0 or more",
+        json.dumps({**good, "prompt_tokens": -5}): "its prompt_tokens is '-5' and no number of 0 or more",
+        json.dumps({**good, "seconds": True}): "its seconds is 'True' and no number of 0 or more",
     }
     file = lines(tmp_path / "some.jsonl", good, *bad, good)
+    file.write_bytes(file.read_bytes().replace(b"NO UTF-8", "\u00e9".encode("latin1")))
     assert main(["import", "paths", str(file), "--format", "jsonl", "--profile", base, "--as", "theirs"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("2 paths of m; 1 problems; profile ")

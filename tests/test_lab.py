@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import nbformat
 import pandas as pd
 import pytest
+from fakes import small_profile
 from test_report import CHROMIUM, executed, in_browser
 
 from a2r import UserError, cli, explore, grade, load_problems, synthesize
@@ -187,6 +188,14 @@ def test_compare_joins_methods_of_another_n_and_says_where_all_scores_are_the_sa
         frame.assign(explorer_completion=tokens).to_parquet(folder / "s_outcomes.parquet")
     other = compare.outcomes(*two)["s"].set_index("method")["first − second"]["Pass@1"]
     assert other.estimate == 0 and other.low < 0 < other.high, "equal scores of other samples are not the same"
+
+
+def test_compare_takes_the_file_of_a_profile(two, tmp_path):
+    lab = small_profile(tmp_path, figures=str(tmp_path / "mine"))
+    with pytest.raises(UserError, match="there are no results"):
+        compare.folder(lab.source)
+    shutil.copytree(two[0], tmp_path / "mine" / lab.name)
+    assert compare.described(lab.source, str(two[0]))[1] and not compare.described(lab.source, str(two[1]))[1]
 
 
 def test_compare_with_what_is_committed(two, monkeypatch):

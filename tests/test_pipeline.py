@@ -43,6 +43,14 @@ def test_the_pool_is_complete_and_in_order(lab, problems, use):
     assert engine.opened == engine.closed == 1
 
 
+def test_problems_that_do_not_fit_the_samples_are_named(lab, problems, use):
+    use()
+    with pytest.raises(UserError, match="a sample is of problem 'sum-2', which is not among the 1 to grade it by"):
+        grade(explore(lab, "a", problems, 2), problems.head(1))
+    with pytest.raises(UserError, match="the problems have no column 'benchmark'; take them from load_problems"):
+        explore(lab, "a", problems.drop(columns="benchmark"), 2)
+
+
 def test_a_second_run_samples_nothing(lab, problems, use):
     use()
     first = road(lab, problems)

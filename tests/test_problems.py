@@ -142,7 +142,9 @@ def test_files_that_are_something_else(tmp_path, suffix):
 @pytest.mark.parametrize("name", ["missing.jsonl", "missing.csv", "missing.parquet"])
 def test_files_that_are_not_there(tmp_path, name):
     path = tmp_path / name
-    assert f"is not there: looked for {path}; a relative path" in refused(Benchmark("set", str(path)))
+    assert f"is not there: looked for it beside the profile and at {path}; correct" in refused(
+        Benchmark("set", str(path))
+    )
 
 
 def test_files_of_another_kind(tmp_path):

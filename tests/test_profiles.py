@@ -100,7 +100,12 @@ def test_paths_of_a_user_s_profile_are_taken_from_its_folder(tmp_path):
         ({"models": [{**A, "hub": "x"}]}, "has an unknown key 'hub' for a model; known are name, path,"),
         ({"models": [{**A, "sampling": {"n": 1}}]}, "has an unknown key 'n' for a sampling;"),
         ({"benchmarks": [{**A, "subset": "x"}]}, "has an unknown key 'subset' for a benchmark;"),
-        ({"models": [{"name": "a"}]}, "lacks something a model needs: .*'path'"),
+        ({"models": [{"name": "a"}]}, "gives the model 'a' no 'path', which it needs."),
+        ({"benchmarks": [{"path": "a"}]}, "gives the benchmark no 'name', which it needs."),
+        (
+            {"studies": {"symmetric": {"n_problms": 3}}},
+            r"has an unknown key 'n_problms' \(did you mean 'n_problems'\?\) under studies, symmetric.",
+        ),
         ({"models": []}, "names no model; list at least one under 'models'."),
         ({"models": "a"}, "gives 'a' as its models, which has to be a list."),
         (
@@ -226,6 +231,20 @@ def test_a_profile_states_only_how_it_differs(family):
     assert [m.name for m in grandchild.models] == ["b"] and grandchild.explorers == ("b",)
     assert (grandchild.n_sets, grandchild.seed) == (2, 3)
     assert [m.name for m in load_profile(str(family / "grandchild.yaml")).models] == ["b"]
+
+
+def test_a_profile_may_extend_a_file_beside_it(family, tmp_path):
+    (own := tmp_path / "own").mkdir()
+    (own / "base.yaml").write_text(yaml.safe_dump({"extends": "child", "seed": 7}))
+    (own / "mine.yaml").write_text(yaml.safe_dump({"extends": "base.yaml", "n_sets": 5}))
+    made = load_profile(str(own / "mine.yaml"))
+    assert (made.seed, made.n_sets, made.sampling.temperature) == (7, 5, 0.6)
+    (own / "self.yaml").write_text(yaml.safe_dump({"extends": "self.yaml"}))
+    with pytest.raises(UserError, match=r"extends 'self.yaml', which extends itself"):
+        load_profile(str(own / "self.yaml"))
+    (own / "none.yaml").write_text(yaml.safe_dump({"extends": "bases.yaml"}))
+    with pytest.raises(UserError, match=r"extends 'bases.yaml', which does not exist; choose .* or a file beside"):
+        load_profile(str(own / "none.yaml"))
 
 
 def test_profiles_that_extend_each_other(family):

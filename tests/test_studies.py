@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from fakes import write_profile
+from fakes import FakeServer, write_profile
 
 from a2r import UserError, load_profile
 from a2r.lab import runner
@@ -215,6 +215,19 @@ def test_a_failed_cell_keeps_the_notebook_and_is_named(notebooks, tmp_path):
     assert code[2].outputs[0].text == "before\n"
     assert code[3].execution_count == 4 and code[3].outputs[0].output_type == "error"
     assert code[4].execution_count is None and runner.results(executed) == {}
+
+
+def test_what_ends_a_run_on_a_server_is_said(notebooks, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    models, server = [{"name": "a", "path": "m"}], FakeServer(lambda body, before: 401)
+    options = {"models": models, "engine": "openai", "engine_options": {"base_url": server.url}}
+    sampled = "lab = a2r.load_profile(profile)\na2r.explore(lab, 'a', a2r.load_problems(lab), 4)"
+    write_notebook(notebooks, "01_small_study", "import a2r", sampled)
+    try:
+        with pytest.raises(StudyFailed, match=r"failed \(EngineError: the server at .* wants a key and \$OPENAI"):
+            runner.run("small_study", str(write_profile(tmp_path, **options)), progress=False)
+    finally:
+        server.close()
 
 
 def test_a_study_that_fails_leaves_the_figures_as_they_were(notebooks, tmp_path):

@@ -233,7 +233,11 @@ def test_failed_samples_are_told_and_go_with_the_outcomes(lab, problems, use, mo
 
     kept, provenance = run()
     told = f"{len(problems)} of {4 * len(problems)} samples"
-    assert kept == {"failed": told} and provenance["failed"] == told and f"**{told} failed**" in shown[0]
+    assert (
+        kept == {"failed": told}
+        and provenance["failed"] == told
+        and f"**{told} failed (the first with 'server said no')" in shown[0]
+    )
     engine.errors, shown[:] = (lambda request, index: ""), []
     kept, provenance = run()
     assert kept == {} and "failed" not in provenance, "the same table, of samples none of which failed"

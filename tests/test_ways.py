@@ -226,7 +226,7 @@ def test_a_method_of_ones_own_is_a_file(lab, problems, use, tmp_path, monkeypatc
     monkeypatch.setattr("a2r.methods.METHODS", mine)
     use(Scripted(knowing))
     own = tmp_path / "mine.py"
-    example = methods.__doc__.split("One's own takes eight lines:")[1].split("In a file it is")[0]
+    example = methods.__doc__.split("One's own takes eight lines:")[1].split("What it needs")[0]
     own.write_text(textwrap.dedent(example))
     lab = lab.with_(n_sets=1)
     played = ways.run(lab, problems, ways.roles(lab, synthesizer="none"), read_prices(lab.prices), str(own))
@@ -234,6 +234,53 @@ def test_a_method_of_ones_own_is_a_file(lab, problems, use, tmp_path, monkeypatc
     assert len(rows) == 3 and set(rows.family) == {"vote"} and "Last two@4" in set(ways.matched(played.outcomes).method)
     with pytest.raises(UserError, match=r"there is no file .*nobody\.py to take methods from"):
         ways.run(lab, problems, ways.roles(lab), read_prices(lab.prices), "nobody.py")
+
+
+OWN = "from a2r.methods import Choice, method\n"
+
+
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        ("def mine(answers, scores):\n    return Choice()", r"mine\.py registers no method; put @method"),
+        ("@method\ndef mine(answers, scores):\n    return Choice()", "registers no method"),
+        ("@method('Cons')\ndef mine(answers, scores):\n    return Choice()", "has a method 'Cons', the vote that all"),
+        (
+            "@method('Mine', needs=('mena',))\ndef mine(answers, scores):\n    return Choice()",
+            r"method 'Mine' of .*mine\.py needs 'mena' \(did you mean 'mean'\?\); there are mean, tail",
+        ),
+        (
+            "@method('Mine', asks=('big',))\ndef mine(answers, scores):\n    return Choice()",
+            "asks 'big'; there are synthesizer, large",
+        ),
+        ("@method('Mine')\ndef mine(answers):\n    return Choice()", "method 'Mine' failed .TypeError: mine.. takes 1"),
+        (
+            "@method('Mine')\ndef mine(answers, scores):\n    return 1 / 0",
+            "'Mine' failed .ZeroDivisionError: division by",
+        ),
+        (
+            "@method('Mine')\ndef mine(answers, scores):\n    return '8'",
+            "'Mine' failed .* it returned '8' and no Choice",
+        ),
+        (
+            "@method('Mine')\ndef mine(answers, scores):\n    return Choice('8')",
+            r"'Mine' failed .* a Choice has a list of answers, as Choice\(\['8'\]\)",
+        ),
+        (
+            "@method('Mine')\ndef mine(answers, scores):\n    return Choice(['8'], waves=(3, 9))",
+            r"'Mine' failed .* its waves \(3, 9\) are of other than 1 to 4 paths",
+        ),
+    ],
+)
+def test_a_method_that_is_none_is_named(lab, problems, use, tmp_path, monkeypatch, lines, said):
+    monkeypatch.setattr(ways, "METHODS", mine := dict(METHODS))
+    monkeypatch.setattr("a2r.methods.METHODS", mine)
+    use(Scripted(knowing))
+    (tmp_path / "mine.py").write_text(OWN + lines)
+    who = ways.roles(lab, synthesizer="none")
+    with pytest.raises(UserError, match=said):
+        ways.run(lab.with_(n_sets=1), problems, who, read_prices(lab.prices), str(tmp_path / "mine.py"))
+    assert mine["Cons"] is METHODS["Cons"]
 
 
 def test_depth_is_the_same_question_with_its_dial_turned(lab, problems, use):

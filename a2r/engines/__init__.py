@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from a2r.errors import UserError
+from a2r.errors import UserError, nearest
 
 
 class EngineError(UserError):
@@ -79,7 +80,8 @@ class Generation:
 
     `text` is what the model wrote, thinking marks included, end-of-turn mark not. `completion_tokens`
     counts every generated token, the end-of-turn token included. `cached_tokens` is the part of
-    `prompt_tokens` that was not computed for this sample because another one shared it. `seconds` is
+    `prompt_tokens` that was not computed for this sample because another one shared it; all three are None where a
+    server does not tell. `seconds` is
     the time from when the sample's batch was started to its last token. `logprobs` are those of the tokens that it
     counts, None where the engine gives none.
     """
@@ -88,9 +90,9 @@ class Generation:
     index: int
     text: str
     finish_reason: str
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
     seconds: float
     error: str = ""
     logprobs: LogProbs | None = None
@@ -123,24 +125,32 @@ class Engine(Protocol):
 def open_engine(kind: str, model: str, revision: str | None = None, options: dict | None = None) -> Engine:
     """The engine `kind`, one of GENERATING, on `model` (a local folder or hub id). EngineError for another kind or an
     unknown option."""
-    if kind not in GENERATING:
+    make, options = engine_class(kind), options or {}
+    check_options(kind, options)
+    return make(**{"model": model, **options}) if kind == "openai" else make(model, revision, **options)
+
+
+def engine_class(kind: str) -> type:
+    """The class of an engine, imported when needed: torch and the client take seconds, and no run needs both."""
+    if kind == "openai":
+        from a2r.engines.remote import OpenAIEngine as Made
+    elif kind == "vllm":
+        from a2r.engines.vllm import VLLMEngine as Made
+    elif kind == "transformers":
+        from a2r.engines.local import TransformersEngine as Made
+    else:
         raise EngineError(f"there is no engine '{kind}'; choose {', '.join(ENGINES)}.")
-    options = options or {}
-    # imported when needed: torch and the client take seconds, and no run needs both
-    try:
-        if kind == "openai":
-            from a2r.engines.remote import OpenAIEngine
+    return Made
 
-            return OpenAIEngine(**{"model": model, **options})
-        if kind == "vllm":
-            from a2r.engines.vllm import VLLMEngine
 
-            return VLLMEngine(model, revision, **options)
-        from a2r.engines.local import TransformersEngine
-
-        return TransformersEngine(model, revision, **options)
-    except TypeError as error:
-        raise EngineError(f"engine '{kind}' does not take these options: {error}.") from error
+def check_options(kind: str, options: dict) -> None:
+    """EngineError where an engine has no such option, or one lacks that it needs."""
+    known = {n: o for n, o in signature(engine_class(kind)).parameters.items() if n not in ("model", "revision")}
+    if strange := [name for name in options if name not in known and (name, kind) != ("model", "openai")]:
+        near, has = nearest(str(strange[0]), known), ", ".join(known)
+        raise EngineError(f"engine '{kind}' has no option '{strange[0]}'{near}; it has {has}.")
+    if lacking := [name for name, option in known.items() if option.default is option.empty and name not in options]:
+        raise EngineError(f"engine '{kind}' needs the option '{lacking[0]}'; give it under 'engine_options'.")
 
 
 def installed() -> str | None:

@@ -156,16 +156,19 @@ class OpenAIEngine:
     async def _work(self, run: Run) -> None:
         settings = {"api_key": self.key or "none", "timeout": self.timeout, "max_retries": self.retries}
         servers = [Server(url, openai.AsyncOpenAI(base_url=url, **settings)) for url in self.urls]
+        fatal = None
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency * len(servers)):
                     group.create_task(self._worker(run, servers))
         except* EngineError as errors:
-            raise errors.exceptions[0] from None
+            fatal = errors.exceptions[0]
         finally:
             for server in servers:
                 with suppress(Exception):
                     await server.client.close()
+        if fatal:  # raised there, its context would be the group that it is in, and IPython shows no error at all
+            raise fatal
 
     async def _worker(self, run: Run, servers: list[Server]) -> None:
         for request in run.requests:
@@ -280,12 +283,13 @@ def read(answer, request: Request, places: list[int], seconds: float) -> Iterato
     if not choices:
         raise ValueError("no choices")
     usage = answer.usage
-    details = getattr(usage, "prompt_tokens_details", None)
-    prompt, cached = getattr(usage, "prompt_tokens", 0) or 0, getattr(details, "cached_tokens", 0) or 0
+    prompt, written = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
+    cached = cached if cached or prompt is None else 0
     texts = [text_of(choice.message) for choice in choices]
     counts = [len(ids) if (ids := getattr(choice, "token_ids", None)) else None for choice in choices]
-    if None in counts:
-        counts = share(getattr(usage, "completion_tokens", 0) or 0, [len(text) + 1 for text in texts])
+    if None in counts and written is not None:
+        counts = share(written, [len(text) + 1 for text in texts])
     for k, (choice, text, count) in enumerate(zip(choices, texts, counts, strict=True)):
         reason = choice.finish_reason
         error = "" if reason in ("stop", "length") else f"ended with '{reason}'"

@@ -16,7 +16,7 @@ from a2r.lab.planning import grid_bytes
 from a2r.lab.runner import find
 from a2r.prices import read_prices
 from a2r.problems import online, read
-from a2r.profiles import Benchmark, Model, Profile, load_profile
+from a2r.profiles import ROOT, Benchmark, Model, Profile, check_folder, from_root, load_profile
 from a2r.store import Store
 
 MOST_ON_CPU = 2e9  # parameters, beyond which a sample takes minutes there
@@ -45,6 +45,8 @@ def check(lab: Profile) -> list[Check]:
         find(study)  # refuses a name that no study has
         load_profile(lab.source, study)  # refuses a value that does not fit
     found = [tried(f"problems {benchmark.name}", problems, benchmark) for benchmark in lab.benchmarks]
+    found += [] if found else [Check("problems", False, f"{lab.source} names no benchmark; list one there.")]
+    found.append(tried("results", results, lab))
     # one that has no role yet, as an RL synthesizer still to be trained, is not needed
     names = dict.fromkeys((*lab.explorers, *lab.synthesizers, *lab.symmetric, *lab.efficient))
     lab = replace(lab, models=tuple(lab.model(name) for name in names))
@@ -52,7 +54,7 @@ def check(lab: Profile) -> list[Check]:
     if engine != "replay":
         look = (lambda model: server(lab, model)) if engine == "openai" else weights
         found += [tried(f"model {model.name}", look, model) for model in lab.models]
-    found.append(tried(f"engine {engine}", machine, engine))
+    found.append(tried(f"engine {engine}", machine, engine, lab))
     if engine in ("vllm", "transformers"):
         found.append(tried("GPUs", gpus, lab, engine))
     found += [tried("prices", prices, lab), tried("store", store, lab)]
@@ -61,7 +63,16 @@ def check(lab: Profile) -> list[Check]:
 
 
 def problems(benchmark: Benchmark) -> str:
-    return f"{len(read(benchmark))} from {benchmark.path}"
+    found = read(benchmark)
+    twice = found.question.duplicated().sum()
+    same = f"; {twice} of them ask what another one asks, and share its samples" if twice else ""
+    return f"{len(found)} from {benchmark.path}{same}"
+
+
+def results(lab: Profile) -> str:
+    """Whether the figures' folder is this profile's."""
+    check_folder(lab)
+    return from_root(ROOT / lab.figures / lab.name)
 
 
 def weights(model: Model) -> str:
@@ -107,8 +118,10 @@ def server(lab: Profile, model: Model) -> str:
     return f"{engine.model} at {', '.join(engine.urls)}"
 
 
-def machine(engine: str) -> str:
-    """What the engine needs to run here at all."""
+def machine(engine: str, lab: Profile) -> str:
+    """What the engine needs to run here at all, and that it has the options that the profile gives."""
+    for model in lab.models if engine in engines.GENERATING else ():
+        engines.check_options(engine, lab.engine_options_of(model.name, engine))
     if engine != "vllm":
         return {"replay": "the store alone", "openai": "see the models"}.get(engine, "installed")
     if not engines.installed():
@@ -148,7 +161,7 @@ def prices(lab: Profile) -> str:
 
 
 def store(lab: Profile) -> str:
-    if not os.access(_there(lab.store_path), os.W_OK):
+    if not (there := _there(lab.store_path)).is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"the store {lab.store_path} cannot be written; free the folder or set another 'store'.")
     return f"{lab.store_path}, {len(Store(lab.store_path, writable=False).read()):,} samples"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from a2r.errors import UserError, nearest
-from a2r.profiles import ROOT
+from a2r.profiles import ROOT, load_profile
 from a2r.results import stats, tables
 from a2r.results.stats import KEYS, Interval
 
@@ -20,9 +20,13 @@ MEASURED = ("seconds", "minutes")  # columns that no second run repeats
 
 
 def folder(name: str) -> Path:
-    """The folder of results that a name stands for: a profile's, one below figures/, or a path. UserError if there is
-    none."""
-    for path in (ROOT / "figures" / name, ROOT / name, Path(name)):
+    """The folder of results that a name stands for: a profile's, by its name or file, one below figures/, or a path.
+    UserError if there is none."""
+    places = [ROOT / "figures" / name, ROOT / name, Path(name)]
+    if name.endswith((".yaml", ".yml")):
+        lab = load_profile(name)
+        places = [ROOT / lab.figures / lab.name]
+    for path in places:
         if path.is_dir():
             return path
     near = nearest(name, [COMMITTED, *(path.name for path in (ROOT / "figures").glob("*"))])

@@ -127,6 +127,10 @@ def checked(path: dict, model: str | None) -> dict:
             raise ValueError(f"its {name} is {str(path[name])[:40]!r} and no text")
     if empty := [name for name in ("question", "answer") if not path[name].strip()]:
         raise ValueError(f"its {empty[0]} is empty")
+    for name in ("prompt_tokens", "completion_tokens", "seconds"):
+        value = path.get(name)
+        if isinstance(value, bool) or not (value is None or (isinstance(value, (int, float)) and not value < 0)):
+            raise ValueError(f"its {name} is {str(value)[:40]!r} and no number of 0 or more")
     path["model"] = path.get("model") or model
     if path["model"] is None:
         raise ValueError("no model is named; give one with --model")
@@ -142,7 +146,7 @@ def rows(file: Path) -> Iterator[tuple[str, dict | str | bytes, str | None]]:
     """
     try:
         if file.suffix == ".jsonl":
-            with file.open(encoding="utf-8") as lines:
+            with file.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
                     if line.strip():
                         yield f"{file.name} line {number}", line, None

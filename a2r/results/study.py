@@ -20,12 +20,12 @@ from a2r.profiles import KNOBS, ROOT, Profile, from_root, short
 from a2r.results import figures, tables, trace
 
 COMMIT = re.compile(rb'"commit": ?"([^"]*)"')
-FAILED: dict[str, bool] = {}  # of the samples that have been read since a study began, by id
+ERRORS: dict[str, str] = {}  # of the samples that have been read since a study began, by id; "" of most
 
 
 def _read(event: str, arguments: tuple) -> None:
     if event == "a2r.samples":
-        FAILED.update(zip(arguments[1].id, arguments[1].error != "", strict=True))
+        ERRORS.update(zip(arguments[1].id, arguments[1].error, strict=True))
 
 
 sys.addaudithook(_read)
@@ -48,7 +48,7 @@ class Study:
         self.provenance = provenance(lab, name, parameters)
         self.made: dict[str, list[str]] = {"tables": [], "figures": [], "says": []}
         self.files: dict[Path, bytes | None] = {}  # what `finish` writes; None where the file stays as it is
-        FAILED.clear()
+        ERRORS.clear()
         size = figures.size()
         self.pictures = self.folder if size == figures.DEFAULT else self.folder / size
         figures.style(size)
@@ -140,10 +140,12 @@ class Study:
 
         Where samples failed, their number is shown, and stands in the provenance and in `attrs` of the outcomes.
         """
-        if failed := sum(FAILED.values()):
-            share = f"{failed} of {len(FAILED)} samples"
-            display(Markdown(f"**{share} failed** and count as wrong; run again, and they are asked for again."))
-            self.provenance["failed"] = share
+        if failed := [error for error in ERRORS.values() if error]:
+            share = f"{len(failed)} of {len(ERRORS)} samples"
+            reason = f"the first with '{failed[0].splitlines()[0][:200]}'"
+            said = f"{share} failed ({reason}) and count as wrong; run again, and they are asked for again."
+            display(Markdown(f"**{said}**"))
+            self.provenance["failed"], self.made["failed"] = share, [said]
         if outcomes is not None:
             outcomes.attrs = {"failed": share} if failed else {}
             path = self.folder / f"{self.name}_outcomes.parquet"

@@ -188,11 +188,12 @@ def scores(outcomes: pd.DataFrame, method: str, column: str = "correct", **at: s
 def both_roles(outcomes: pd.DataFrame, method: str) -> pd.Series:
     """`scores` of a method, with a synthesizer or without, over all models that were run in both roles."""
     both = outcomes[outcomes.explorer == outcomes.synthesizer]
-    single = outcomes[outcomes.explorer.isin(both.explorer) & outcomes.synthesizer.eq("")]
-    own = both if method in set(both.method) else single
+    models = both.explorer.unique()
+    single = outcomes[outcomes.explorer.isin(models) & outcomes.synthesizer.eq("")]
+    own = both if method in both.method.unique() else single
     if both.empty:
         raise LookupError(f"model in both roles for {method}")
-    if lacking := set(both.explorer) - set(own.explorer[own.method == method]):
+    if lacking := {*models} - {*own.explorer[own.method == method].unique()}:
         raise LookupError(f"{method} of {min(lacking)}")
     return scores(own, method)
 
