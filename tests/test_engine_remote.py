@@ -272,6 +272,8 @@ def test_a_wrong_address_or_model_is_one_sentence(serve):
         engine(serve(models=("other", "another")))
     with pytest.raises(EngineError, match=r"engine 'openai' has no option 'api_key' .*api_key_env"):
         open_engine("openai", "m", options={"base_url": serve().url, "api_key": "sk-secret"})
+    with pytest.raises(EngineError, match=r"engine 'openai' does not take these options: 'int' object is not iterable"):
+        open_engine("openai", "m", options={"base_url": 5})
 
 
 def test_servers_that_are_gone_end_the_run(serve, monkeypatch):

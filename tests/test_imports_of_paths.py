@@ -195,8 +195,9 @@ def test_bad_rows_are_named_and_nothing_else_is_lost(base, tmp_path, capsys):
         json.dumps(nobody): "no model is named; give one with --model",
         json.dumps({**good, "question": " "}): "its question is empty",
         json.dumps({**good, "text": "NO UTF-8"}): "codec can't decode byte 0xe9",
-        json.dumps({**good, "completion_tokens": "20"}): "its completion_tokens is '20' and no number of 0 or more",
-        json.dumps({**good, "prompt_tokens": -5}): "its prompt_tokens is '-5' and no number of 0 or more",
+        json.dumps({**good, "completion_tokens": "20"}): "its completion_tokens is '20' and no whole number of 0 or",
+        json.dumps({**good, "prompt_tokens": -5}): "its prompt_tokens is '-5' and no whole number of 0 or more",
+        json.dumps({**good, "completion_tokens": 20.5}): "its completion_tokens is '20.5' and no whole number",
         json.dumps({**good, "seconds": True}): "its seconds is 'True' and no number of 0 or more",
     }
     file = lines(tmp_path / "some.jsonl", good, *bad, good)

@@ -127,7 +127,10 @@ def open_engine(kind: str, model: str, revision: str | None = None, options: dic
     unknown option."""
     make, options = engine_class(kind), options or {}
     check_options(kind, options)
-    return make(**{"model": model, **options}) if kind == "openai" else make(model, revision, **options)
+    try:
+        return make(**{"model": model, **options}) if kind == "openai" else make(model, revision, **options)
+    except TypeError as error:
+        raise EngineError(f"engine '{kind}' does not take these options: {error}.") from error
 
 
 def engine_class(kind: str) -> type:

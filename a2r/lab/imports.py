@@ -128,9 +128,12 @@ def checked(path: dict, model: str | None) -> dict:
     if empty := [name for name in ("question", "answer") if not path[name].strip()]:
         raise ValueError(f"its {empty[0]} is empty")
     for name in ("prompt_tokens", "completion_tokens", "seconds"):
-        value = path.get(name)
-        if isinstance(value, bool) or not (value is None or (isinstance(value, (int, float)) and not value < 0)):
-            raise ValueError(f"its {name} is {str(value)[:40]!r} and no number of 0 or more")
+        value, kind = path.get(name), "number" if name == "seconds" else "whole number"
+        if value is None or value != value:  # a table has nan where nothing is known
+            continue
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+        if not fits or (kind == "whole number" and not float(value).is_integer()):
+            raise ValueError(f"its {name} is {str(value)[:40]!r} and no {kind} of 0 or more")
     path["model"] = path.get("model") or model
     if path["model"] is None:
         raise ValueError("no model is named; give one with --model")
