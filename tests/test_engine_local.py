@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy import stats
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -29,6 +30,7 @@ from a2r.engines import EngineError, Generation, Request, Sampling, log_probs
 from a2r.engines import local as engine_module
 from a2r.engines.local import Batch, Slots, TransformersEngine, choose, uniform_numbers
 from a2r.engines.qwen3 import Qwen3
+from a2r.engines.slots import attend
 from a2r.training.nano.tokenizer import build
 
 TEXT = "If a train of 12 wagons leaves with 7 and three more join, how many are there at the end? "
@@ -290,9 +292,9 @@ def test_memory_is_bounded_by_the_budget_not_by_the_requests(folder, monkeypatch
     def noted_step(self):
         done = step(self)
         rows.append(len(self.rows))
-        assert rows[-1] == sum(group.rows for group in self.groups) and rows[-1] * self.reach <= 1000
-        assert all(group.width <= group.columns + 1 for group in self.groups)
-        held.append(sum(group.size * group.columns for group in self.groups))
+        assert rows[-1] == self.slots.rows <= self.slots.size or not rows[-1]
+        assert self.reach <= self.slots.columns and self.slots.width <= self.slots.columns
+        held.append(self.slots.size * self.slots.columns)
         return done
 
     monkeypatch.setattr(Slots, "resize", noted_resize)
@@ -303,20 +305,51 @@ def test_memory_is_bounded_by_the_budget_not_by_the_requests(folder, monkeypatch
     assert max(sizes) <= 1000 and max(held) <= 1000 and max(rows) > 8
 
 
-def test_groups_of_rows_that_grow_shrink_and_merge_change_no_sample(engine, monkeypatch):
-    requests = many(150, Sampling(1.0, max_tokens=90), n=2)
-    alone = by_sample(engine.generate(requests))
-    absorbed, absorb = [], Slots.absorb
-    monkeypatch.setattr(
-        Slots, "absorb", lambda *both: absorbed.append([s.width - s.columns for s in both]) or absorb(*both)
-    )
-    for name, value in {"MAX_ROWS": 24, "FEW": 16, "ROOM": 1}.items():
-        monkeypatch.setattr(engine_module, name, value)
+def test_rows_that_move_and_slots_that_widen_change_no_sample(engine, monkeypatch):
+    # the longest prompts are first, and shorter ones may write more
+    requests = [ask(i, Sampling(1.0, max_tokens=120 - 2 * i), (0, 1), f"r{i}") for i in range(1, 58)]
     monkeypatch.setattr(engine, "stops", engine.stops | set(range(20, 60)))  # rows of all lengths
-    wanted = {key: g.text for key, g in by_sample(engine.generate(requests)).items()}
-    monkeypatch.setattr(engine, "grouped", False)
-    assert {key: g.text for key, g in by_sample(engine.generate(requests)).items()} == wanted != alone
-    assert len(absorbed) > 10 and max(map(max, absorbed)) == 1, "also of a group whose next token needs a column"
+    alone = {key: g.text for r in requests for key, g in by_sample(engine.generate([r])).items()}
+    resized, resize, moved, move = [], Slots.resize, [], Slots.move
+    monkeypatch.setattr(Slots, "resize", lambda self, *to: resized.append(self.rows) or resize(self, *to))
+    monkeypatch.setattr(Slots, "move", lambda self, *of: moved.append(len(of[0])) or move(self, *of))
+    for rows in (512, 24, 1):
+        monkeypatch.setattr(engine_module, "MAX_ROWS", rows)
+        assert {key: g.text for key, g in by_sample(engine.generate(requests)).items()} == alone
+    assert len(moved) > 20 and max(resized) > 0, "also where rows are live"
+
+
+def test_attention_over_slots_is_that_of_torch_and_of_each_row_alone():
+    torch.manual_seed(0)
+    rows, queries, heads, size, columns = 7, 6, 2, 16, 40
+    like = torch.zeros(1, heads, 1, size)
+    slots = Slots([(like, like)])
+    slots.resize(rows + 1, columns)
+    slots.rows, lengths = rows, torch.tensor([0, 1, 5, 39, 12, 3, 20])
+    for held in slots.layers[0]:
+        held[:] = torch.randn_like(held)
+    new = torch.randn(rows, queries + 2 * heads, size)
+    before = [held.clone() for held in slots.layers[0]]
+    slots.aim(lengths)
+    read = attend(slots, 0, new)
+    for row, length in enumerate(lengths.tolist()):
+        query, *states = new[row].split((queries, heads, heads))
+        for held, old, state in zip(slots.layers[0], before, states, strict=True):
+            assert torch.equal(held[row, :, length], state)
+            held[row, :, length] = old[row, :, length]
+            assert torch.equal(held[row], old[row])
+        keys, values = (
+            torch.cat((held[row, :, :length], state[:, None]), 1) for held, state in zip(before, states, strict=True)
+        )
+        expected = scaled_dot_product_attention(query[:, None], keys, values, scale=1.0, enable_gqa=True)
+        assert torch.allclose(read[row], expected.flatten(), atol=1e-6)
+        single = Slots([(like, like)])
+        single.resize(1, 64)
+        single.rows = 1
+        for held, old in zip(single.layers[0], before, strict=True):
+            held[0, :, :columns] = old[row]
+        single.aim(lengths[row : row + 1])
+        assert torch.equal(attend(single, 0, new[row : row + 1])[0], read[row])
 
 
 def test_samples_arrive_before_later_prompts_are_encoded(folder, monkeypatch):

@@ -1,11 +1,8 @@
 """The `transformers` engine: samples from a causal language model inside this process.
 
 Rows (samples) join and leave a running batch. Each owns a *slot* of a preallocated key-value cache and
-fills it from the left: when a row finishes, the last row of its group moves into its slot, so nothing is shifted,
+fills it from the left: when a row finishes, the last row moves into its slot, so nothing is shifted,
 concatenated or computed for rows that are done. A prompt is computed once and copied into the slots of all its samples.
-
-Rows that join together are a group with slots of its own on a CPU, where reading them is most of the time: each row
-pays for attention over the width of its group's longest row. Elsewhere all rows are one group.
 """
 
 import gc
@@ -33,13 +30,11 @@ from a2r.engines.slots import SlotLayer, Slots, attend
 
 MAX_ROWS = 512  # 256 and 512 are equally fast on a CPU; more would only take memory (rows × vocabulary for the logits)
 MEMORY = 2**30  # bytes of keys and values that a CPU engine takes by default
-ROOM = 128  # columns that slots have at least beyond what is needed at once
 SMALL = 2**25  # bytes of weights up to which processes of one thread beat one of several threads
 ROWS_OF_A_PROCESS = 32  # at least, or it is not worth starting
 PREFILL_TOKENS = 2048  # prompt tokens computed at once, bounds the activations
 SCORED_AT_ONCE = 1024  # tokens whose logits are held, times the vocabulary
 REFILL = 0.75  # new rows join when no more than this share of the rows that fit is left
-FEW = 64  # rows of two groups that are put together, when new ones join
 
 
 @dataclass
@@ -116,7 +111,6 @@ class TransformersEngine:
             )
         self.window = None if kinds == {"full_attention"} else getattr(config, "sliding_window", None)
         self.mask_by_kind = bool(kinds) and self.window is not None
-        self.grouped = slotted and self.window is None and self.device.type == "cpu"
         self.small = self.device.type == "cpu" and sum(p.nbytes for p in self.model.parameters()) <= SMALL
         self.quick = Qwen3(self.model) if self.small and slotted and Qwen3.fits(self.model) else None
         self.probe = self.prefill([[0]])  # shows what a token's keys and values look like
@@ -286,7 +280,7 @@ class Batch:
 
     def __init__(self, engine: TransformersEngine):
         self.engine = engine
-        self.groups: list[Slots] = []  # in the order of the rows
+        self.slots = Slots(engine.probe)
         self.rows: list[Row] = []
         self.joining: list[Row] = []  # have a place in the budget, but no slot yet
         self.reach = 0  # the longest that a row may become, tokens
@@ -299,8 +293,9 @@ class Batch:
         self.stops = torch.tensor(sorted(engine.stops), dtype=torch.long, device=engine.device)
 
     def fits(self, reach: int) -> int:
-        """How many rows of up to `reach` tokens the budget allows; at least one."""
-        return max(1, min(MAX_ROWS, self.engine.token_budget // max(1, reach)))
+        """How many rows of up to `reach` tokens the budget allows in slots that are no narrower than they are; at least
+        one."""
+        return max(1, min(MAX_ROWS, self.engine.token_budget // max(1, reach, self.slots.columns)))
 
     def hungry(self) -> bool:
         """Whether it is time to let new rows join."""
@@ -319,13 +314,11 @@ class Batch:
     def join(self) -> None:
         """Compute the prompts of the joining rows, each once, and copy them into the rows' slots."""
         engine, new, started = self.engine, self.joining, time.perf_counter()
-        while len(self.groups) > 1 and self.groups[0].rows + self.groups[1].rows <= FEW:
-            self.groups[0].absorb(self.groups.pop(1))
-        if engine.grouped or not self.groups:
-            self.groups.append(Slots(engine.probe))
-        group = self.groups[-1]
-        slot, width = group.rows, max(group.width, *(len(row.prompt) for row in new))
-        self._make_room(group, slot + len(new), width)
+        slots, slot = self.slots, len(self.rows)
+        if slot + len(new) > slots.size or self.reach > slots.columns:
+            # as many as fit: a CPU takes no memory for slots before they are written to
+            most = self.fits(self.reach) if engine.device.type == "cpu" else slot + len(new)
+            slots.resize(most, max(self.reach, slots.columns))
         prompts: list[list[int]] = []
         source: list[int] = []  # of each row, the place of its prompt
         for row in new:
@@ -341,9 +334,9 @@ class Batch:
             heads = [prompt[:-1] for prompt in prompts[first : first + size]]
             members = [place - first for place in source if first <= place < first + size]
             if any(heads):
-                group.insert(slot, engine.prefill(heads), torch.tensor(members, device=engine.device))
+                slots.insert(slot, engine.prefill(heads), torch.tensor(members, device=engine.device))
             slot += len(members)
-        group.rows, group.width = slot, width
+        slots.rows, slots.width = slot, max(slots.width, *(len(row.prompt) for row in new))
         settings = [row.request.sampling for row in new]
         columns = {
             "place": self._places(new),
@@ -379,8 +372,7 @@ class Batch:
         self.written[place, count] = last.int()
         self.sure[place, count] = sure
         state |= {"last": last, "lengths": lengths + 1, "count": count + 1}
-        for group in self.groups:
-            group.width += 1
+        self.slots.width += 1
         stopped = torch.isin(last, self.stops)
         gone = (stopped | (state["count"] >= state["limit"])).nonzero()[:, 0]
         finished = [(self.rows[slot], "stop" if stopped[slot] else "length") for slot in gone.tolist()]
@@ -393,75 +385,48 @@ class Batch:
 
     def _logits(self, last: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """What follows the rows' `last` tokens, which go into their slots, where `lengths` are; [rows, vocabulary]."""
-        engine, mask = self.engine, self._aim(lengths)
+        engine = self.engine
+        self.slots.aim(lengths)
         if engine.quick:
-            return engine.quick.logits(last, lengths, partial(attend, self.groups))
+            return engine.quick.logits(last, lengths, partial(attend, self.slots))
         return engine.model(
             input_ids=last[:, None],
-            attention_mask=mask,
+            attention_mask=self._mask(lengths),
             position_ids=lengths[:, None],
-            past_key_values=Cache(layers=[SlotLayer(self.groups, i) for i in range(len(engine.probe))]),
+            past_key_values=Cache(layers=[SlotLayer(self.slots, i) for i in range(len(engine.probe))]),
             use_cache=True,
         ).logits[:, -1]
 
-    def _aim(self, lengths: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Tell each group what it will read; returns the attention mask, [rows, 1, 1, width]: what is added to the
-        scores, 0 for a row's own tokens, the lowest number elsewhere. That of several groups they have themselves."""
-        engine = self.engine
-        lowest, mask = torch.finfo(engine.model.dtype).min, None
-        for group, tokens in zip(self.groups, lengths.split([group.rows for group in self.groups]), strict=True):
-            if group.width > group.columns:
-                self._make_room(group, group.rows, group.width)
-            columns = torch.arange(group.width, device=lengths.device)
-            none = torch.zeros((), dtype=engine.model.dtype, device=lengths.device)
-            mask = torch.where(columns > tokens[:, None], lowest, none)[:, None, None]
-            group.aim(tokens, mask)
-        if len(self.groups) > 1:
-            return mask.new_zeros(len(lengths), 1, 1, 1)
+    def _mask(self, lengths: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """What is added to attention scores, 0 for a row's own tokens, the lowest number elsewhere; [rows, 1, 1,
+        width]."""
+        engine, columns = self.engine, torch.arange(self.slots.width, device=lengths.device)
+        lowest = torch.finfo(engine.model.dtype).min
+        none = torch.zeros((), dtype=engine.model.dtype, device=lengths.device)
+        mask = torch.where(columns > lengths[:, None], lowest, none)[:, None, None]
         if engine.window is None:
             return mask
         sliding = mask.masked_fill((columns <= lengths[:, None] - engine.window)[:, None, None], lowest)
         return {"full_attention": mask, "sliding_attention": sliding} if engine.mask_by_kind else sliding
 
     def _drop(self, gone: set[int]) -> None:
-        """Free the slots `gone`: the last live rows of their group move into them, so that a group's live slots stay
-        its first ones."""
-        order, first = [], 0
-        for group in self.groups:
-            slots = range(first, first + group.rows)
-            left = [slot for slot in slots if slot not in gone]
-            live = len(left)
-            holes = [slot for slot in slots[:live] if slot in gone]
-            if holes:
-                movers = left[-len(holes) :]
-                source, target = (torch.tensor(at, device=self.engine.device) - first for at in (movers, holes))
-                group.move(source, target)
-                moved = dict(zip(holes, movers, strict=True))
-                left = [moved.get(slot, slot) for slot in slots[:live]]
-            order += left
-            first += group.rows
-            group.rows = live
-        self.groups = [group for group in self.groups if group.rows]
+        """Free the slots `gone`: the last live rows move into them, so that the live slots stay the first ones."""
+        slots = self.slots
+        order = [slot for slot in range(slots.rows) if slot not in gone]
+        holes = [slot for slot in range(len(order)) if slot in gone]
+        if holes:
+            movers = order[-len(holes) :]
+            slots.move(*(torch.tensor(at, device=self.engine.device) for at in (movers, holes)))
+            moved = dict(zip(holes, movers, strict=True))
+            order = [moved.get(slot, slot) for slot in range(len(order))]
         self.rows = [self.rows[slot] for slot in order]
         kept = torch.tensor(order, dtype=torch.long, device=self.engine.device)
         self.state = {name: column[kept] for name, column in self.state.items()}
-        first = 0
-        for group in self.groups:
-            group.width = int(self.state["lengths"][first : first + group.rows].max()) + 1
-            first += group.rows
         self.reach = max((row.reach for row in self.rows), default=0)
-
-    def _make_room(self, group: Slots, rows: int, width: int) -> None:
-        """Slots for `rows` rows of `width` tokens; on a CPU they grow as needed: memory is slow when first touched."""
-        if rows <= group.size and width <= group.columns:
-            return
-        room = max(ROOM, width // 2) if self.engine.device.type == "cpu" else self.reach
-        columns = min(self.reach, width + room)
-        others = [other for other in self.groups if other is not group]
-        if rows * columns + sum(other.size * other.columns for other in others) > self.engine.token_budget:
-            for other in others:
-                other.resize(other.rows, min(other.columns, self.reach))
-        group.resize(rows, columns)
+        if self.rows:
+            slots.rows, slots.width = len(order), int(self.state["lengths"].max()) + 1
+        else:
+            self.slots = Slots(self.engine.probe)
 
     def _places(self, new: list[Row]) -> list[int]:
         """Lines for new rows."""

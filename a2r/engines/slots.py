@@ -1,14 +1,14 @@
 """Key-value slots: the cache of a batch whose rows join and leave one by one, and the attention that reads it.
 
 Each row owns a slot and fills it from the left, so that nothing is shifted, concatenated or computed for rows that are
-done. Slots come in groups: rows that joined together are about as long, and attention reads a group as wide as its
-longest row.
+done.
 """
 
 import itertools
 
 import numpy as np
 import torch
+from numba import njit
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -16,39 +16,35 @@ from transformers.masking_utils import sdpa_mask
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer for the next token of each row of `groups`, which stand one after another."""
+    """Keys and values of one layer for the next token of each row of `slots`."""
 
-    def __init__(self, groups: list["Slots"], layer: int):
+    def __init__(self, slots: "Slots", layer: int):
         super().__init__()
-        self.groups, self.layer = groups, layer
+        self.slots, self.layer = slots, layer
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing to do: the slots exist from the start."""
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple:
-        """Write one token per row; both states are [rows, heads, 1, head_dim]. Returns views, [rows, heads, width,
-        head_dim], of one group; of several a list of (keys, mask), and a list of values, for `slot_attention`."""
-        if len(self.groups) == 1:
-            return self.groups[0].write(self.layer, key_states, value_states)
-        sizes = [group.rows for group in self.groups]
-        states = zip(key_states.split(sizes), value_states.split(sizes), strict=True)
-        read = [group.write(self.layer, *both) for group, both in zip(self.groups, states, strict=True)]
-        masks = [group.mask for group in self.groups]
-        return [(keys, mask) for (keys, _), mask in zip(read, masks, strict=True)], [values for _, values in read]
+        """Write one token per row, both states [rows, heads, 1, head_dim]; returns [rows, heads, width, head_dim] views
+        of what is there then."""
+        slots = self.slots
+        held = slots.write(self.layer, key_states[:, :, 0], value_states[:, :, 0])
+        return tuple(states[: slots.rows, :, : slots.width] for states in held)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + 1, 0
+        return self.slots.width, 0
 
     def get_seq_length(self) -> int:
-        return max(group.width for group in self.groups) - 1
+        return self.slots.width - 1
 
     def get_max_length(self) -> int:
         return -1
 
 
 class Slots:
-    """The key-value slots of a group of rows, keys and values of a layer each [slots, heads, columns, head_dim].
+    """The key-value slots of a batch, keys and values of a layer each [slots, heads, columns, head_dim].
 
     The first `rows` slots are live; a row has its tokens in columns 0.. of its slot. `width` is what the longest has,
     the next one counted.
@@ -67,21 +63,19 @@ class Slots:
                 new[: self.rows, :, : self.columns] = old[: self.rows, :, :columns]
         self.size, self.columns = size, columns
 
-    def aim(self, lengths: torch.Tensor, mask: torch.Tensor) -> None:
-        """The next token of the live rows, which have `lengths` tokens, will be written and read by `mask`, what is
-        added to attention scores, [rows, 1, 1, width]."""
-        self.lengths, self.mask, self.at = lengths, mask, {}
+    def aim(self, lengths: torch.Tensor) -> None:
+        """The next token of the live rows, which have `lengths` tokens, will be written."""
+        self.lengths, self.at = lengths, {}
 
-    def write(self, layer: int, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Write a token's keys and values, each [rows, heads, 1, head_dim]; returns [rows, heads, width, head_dim]
-        views of what is there then."""
-        slots, heads = self.layers[layer], states[0].shape[1]
+    def write(self, layer: int, *states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write a token's keys and values, each [rows, heads, head_dim]; returns those of the layer."""
+        heads = states[0].shape[1]
         if heads not in self.at:  # the lines of the tokens, where slots are seen as [lines, head_dim]
             slot_and_head = torch.arange(self.rows * heads, device=self.lengths.device)
             self.at[heads] = slot_and_head * self.columns + self.lengths.repeat_interleave(heads)
-        for held, new in zip(slots, states, strict=True):
+        for held, new in zip(self.layers[layer], states, strict=True):
             held.view(-1, held.shape[-1]).index_copy_(0, self.at[heads], new.reshape(-1, held.shape[-1]))
-        return tuple(held[: self.rows, :, : self.width] for held in slots)
+        return self.layers[layer]
 
     def insert(self, first: int, prompts: list[tuple[torch.Tensor, torch.Tensor]], source: torch.Tensor) -> None:
         """Copy row `source[i]` of the keys and values of `prompts` into slot `first + i`."""
@@ -94,15 +88,6 @@ class Slots:
         """Overwrite the slots `target` with the slots `source`."""
         for slots in itertools.chain.from_iterable(self.layers):
             slots[target, :, : self.width] = slots[source, :, : self.width]
-
-    def absorb(self, other: "Slots") -> None:
-        """Take over the live rows of `other`, behind the own ones."""
-        self.resize(self.rows + other.rows, max(self.columns, other.columns))
-        filled = other.width - 1  # the next token has no column yet
-        for layer, theirs in zip(self.layers, other.layers, strict=True):
-            for slots, held in zip(layer, theirs, strict=True):
-                slots[self.rows :, :, :filled] = held[: other.rows, :, :filled]
-        self.rows, self.width = self.size, max(self.width, other.width)
 
 
 def zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
@@ -118,53 +103,79 @@ def zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
 def slot_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
-    key: torch.Tensor | list,
-    value: torch.Tensor | list,
+    key: torch.Tensor,
+    value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
     """Attention of one new token per row over its slot: query [rows, query heads, 1, head_dim], key and value [rows,
-    heads, width, head_dim], or of each group of rows as `SlotLayer.update` gives them; returns [rows, 1, query heads,
-    head_dim]."""
-    length, size = query.shape[2:]
-    grouped = isinstance(key, list)
-    if not grouped and (length > 1 or attention_mask is None or kwargs.get("position_bias") is not None):
+    heads, width, head_dim]; returns [rows, 1, query heads, head_dim].
+
+    Two plain products that read the slots in place; heads that share keys become the lines of one product. Torch's
+    kernel is made for many queries.
+    """
+    rows, heads, length, size = query.shape
+    if length > 1 or attention_mask is None or kwargs.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     query = query * (kwargs.get("scaling") or size**-0.5)
-    if not grouped:
-        return _attend(query, key, value, attention_mask), None
-    parts = query.split([len(keys) for keys, _ in key])
-    read = [_attend(q, keys, v, mask) for q, (keys, mask), v in zip(parts, key, value, strict=True)]
-    return torch.cat(read), None
+    scores = torch.matmul(query.reshape(rows, key.shape[1], -1, size), key.transpose(2, 3))
+    weights = scores.add_(attention_mask).softmax(-1, dtype=torch.float32).to(value.dtype)
+    return torch.matmul(weights, value).view(rows, 1, heads, -1), None
 
 
-def attend(groups: list[Slots], layer: int, query: torch.Tensor, *states: torch.Tensor) -> torch.Tensor:
-    """Write and read the slots of `groups`: `states`, keys and values, are [rows, heads, head_dim], `query`, which is
-    scaled, and what is returned [rows, query heads × head_dim]."""
-    query, *states = (t[:, :, None] for t in (query, *states))
-    first, read = 0, []
-    for group in groups:
-        part = slice(first, first := first + group.rows)
-        held = group.write(layer, *(t[part] for t in states))
-        read.append(_attend(query[part], *held, group.mask).view(group.rows, -1))
-    return torch.cat(read) if len(read) > 1 else read[0]
+def attend(slots: Slots, layer: int, heads: torch.Tensor) -> torch.Tensor:
+    """The same on a CPU in float32, written and read: `heads` are queries, which are scaled, keys and values, [rows,
+    query heads + 2 × heads, head_dim]; returns [rows, query heads × head_dim].
+
+    A row costs what it holds, whatever the others do, and its numbers do not depend on them. Torch's and numpy's
+    products of many small matrices take more than twice as long.
+    """
+    keys, values = (held.numpy() for held in slots.layers[layer])
+    queries, lengths = heads.shape[1] - 2 * keys.shape[1], slots.lengths.numpy() + 1
+    weights = np.empty(lengths.sum() * queries, np.float32)
+    _scores(heads.numpy(), keys, values, lengths, weights)
+    np.exp(weights, out=weights)
+    read = np.empty((len(heads), queries, heads.shape[2]), np.float32)
+    _read(weights, values, lengths, read)
+    return torch.from_numpy(read).view(len(heads), -1)
 
 
-def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Two plain products that read the slots in place; heads that share keys become the lines of one product. Torch's
-    kernel is made for many queries, and on a CPU slower."""
-    rows, heads, _, size = query.shape
-    scores = product(query.reshape(rows, key.shape[1], -1, size), key.transpose(2, 3))
-    weights = scores.add_(mask).softmax(-1, dtype=torch.float32).to(value.dtype)
-    return product(weights, value).view(rows, 1, heads, -1)
+@njit("void(f4[:,:,::1], f4[:,:,:,::1], f4[:,:,:,::1], i8[::1], f4[::1])", fastmath=True, cache=True)
+def _scores(heads: np.ndarray, keys: np.ndarray, values: np.ndarray, lengths: np.ndarray, scores: np.ndarray) -> None:
+    """Write the newest token of each row; attention scores less the highest of their row and head, one after
+    another."""
+    rows, queries, size = len(heads), heads.shape[1] - 2 * keys.shape[1], heads.shape[2]
+    shared, at = queries // keys.shape[1], 0
+    for row in range(rows):
+        last = lengths[row] - 1
+        for head in range(keys.shape[1]):
+            keys[row, head, last] = heads[row, queries + head]
+            values[row, head, last] = heads[row, queries + keys.shape[1] + head]
+        for head in range(queries):
+            mine, query, key = scores[at : at + lengths[row]], heads[row, head], keys[row, head // shared]
+            for token in range(lengths[row]):
+                total = np.float32(0)
+                for i in range(size):
+                    total += query[i] * key[token, i]
+                mine[token] = total
+            mine -= mine.max()
+            at += lengths[row]
 
 
-def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The products of two stacks of small matrices, [..., n, k] and [..., k, m]; numpy's BLAS makes one in less than
-    half the time that torch's batched product takes (AMD EPYC, n = 2)."""
-    if a.device.type == "cpu" and a.dtype == b.dtype == torch.float32:
-        return torch.from_numpy(np.matmul(a.numpy(), b.numpy()))
-    return torch.matmul(a, b)
+@njit("void(f4[::1], f4[:,:,:,::1], i8[::1], f4[:,:,::1])", fastmath=True, cache=True)
+def _read(weights: np.ndarray, values: np.ndarray, lengths: np.ndarray, read: np.ndarray) -> None:
+    """Means of the values by weights as `_scores` orders them."""
+    rows, heads, size = read.shape
+    shared, at = heads // values.shape[1], 0
+    for row in range(rows):
+        for head in range(heads):
+            mine, line, value = weights[at : at + lengths[row]], read[row, head], values[row, head // shared]
+            line[:] = 0
+            for token in range(lengths[row]):
+                for i in range(size):
+                    line[i] += mine[token] * value[token, i]
+            line /= mine.sum()
+            at += lengths[row]
 
 
 AttentionInterface.register("slots", slot_attention)

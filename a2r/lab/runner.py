@@ -240,7 +240,7 @@ def once(
 
     def digests(made: list[Path]) -> dict[str, str]:
         files = [file for place in places for file in (place.rglob("*.*") if place.is_dir() else [place])]
-        return trace.digests(f for f in (*files, *made) if f.is_file() and f.suffix != ".pyc")
+        return trace.digests(f for f in (*files, *made) if f.is_file() and "__pycache__" not in f.parts)
 
     stamp, before = RUNS / f"{name}.json", _stamp(RUNS / name)
     made = [ROOT / file for file in before.get("made", ())]
