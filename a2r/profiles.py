@@ -328,11 +328,23 @@ def _path(name: str) -> Path:
     return Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
 
 
+class _Once(yaml.SafeLoader):
+    """YAML in which a key that is given twice, of which the first would be lost, is an error."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.composer.ComposerError(None, None, f"the key '{key.value}' is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return node
+
+
 def _read(path: Path, heirs: tuple[str, ...] = ()) -> dict:
     """The keys of a profile's file, over those of the profile that it `extends`."""
     form = "see a2r/profiles/nano.yaml for the form"
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Once)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"profile {path} is not valid YAML ({line}{error.problem}); {form}.") from error

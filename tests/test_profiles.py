@@ -200,6 +200,8 @@ def test_text_that_is_no_yaml_is_refused_with_its_line(tmp_path):
         written(tmp_path, "models:\n  - {name: a}\n  - {name: b\nseed: 0\n")
     )
     assert "is not valid YAML (line 2: " in refused(written(tmp_path, "seed: 0\n\tn_sets: 1\n"))
+    twice = "is not valid YAML (line 3: the key 'temperature' is there twice)"
+    assert twice in refused(written(tmp_path, "sampling:\n  temperature: 0.6\n  temperature: 1.0\n"))
     for nothing in ("", "just words", "- a\n- list\n"):
         assert "holds no keys; see a2r/profiles/nano.yaml" in refused(written(tmp_path, nothing))
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00\x01")
