@@ -28,6 +28,7 @@ from transformers import (
 
 from a2r.engines import EngineError, Generation, Request, Sampling, log_probs
 from a2r.engines import local as engine_module
+from a2r.engines.compiled import compiled
 from a2r.engines.local import Batch, Slots, TransformersEngine, choose, uniform_numbers
 from a2r.engines.qwen3 import Qwen3
 from a2r.engines.slots import attend
@@ -350,6 +351,17 @@ def test_attention_over_slots_is_that_of_torch_and_of_each_row_alone():
             held[0, :, :columns] = old[row]
         single.aim(lengths[row : row + 1])
         assert torch.equal(attend(single, 0, new[row : row + 1])[0], read[row])
+
+
+def test_what_cannot_be_kept_on_disk_is_compiled_anew(monkeypatch):
+    def triple(x):
+        return x * 3
+
+    def no_place(*args, **kwargs):
+        raise RuntimeError("cannot cache function 'triple': no locator available for file 'slots.py'")
+
+    monkeypatch.setattr("numba.core.caching.FunctionCache.__init__", no_place)
+    assert compiled("f4(f4)")(triple)(2.0) == 6
 
 
 def test_samples_arrive_before_later_prompts_are_encoded(folder, monkeypatch):

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit
 from torch.nn.functional import silu
 from transformers import Qwen3ForCausalLM
+
+from a2r.engines.compiled import compiled
 
 # (layer, heads [tokens, query heads + 2 × heads, head_dim]: queries, keys, values) -> [tokens, query heads × head_dim];
 # queries are scaled. None where nothing is read: the rest of the model is left out.
@@ -107,7 +108,7 @@ class Qwen3:
         return normal
 
 
-@njit("void(f4[:,::1], f8, f4[:,::1])", fastmath=True, cache=True)
+@compiled("void(f4[:,::1], f8, f4[:,::1])")
 def _norm(x: np.ndarray, eps: float, normal: np.ndarray) -> None:
     """Lines of `x` with a mean square of 1."""
     rows, size = x.shape
@@ -120,7 +121,7 @@ def _norm(x: np.ndarray, eps: float, normal: np.ndarray) -> None:
             normal[row, i] = x[row, i] * scale
 
 
-@njit("void(f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], i8[::1], f8)", fastmath=True, cache=True)
+@compiled("void(f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], i8[::1], f8)")
 def _turn(heads: np.ndarray, weights: np.ndarray, cos: np.ndarray, sin: np.ndarray, at: np.ndarray, eps: float) -> None:
     """Normalise the first heads, those that have `weights`, multiply by these, and turn them by their position."""
     rows, _, size = heads.shape

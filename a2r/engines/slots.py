@@ -8,11 +8,12 @@ import itertools
 
 import numpy as np
 import torch
-from numba import njit
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from a2r.engines.compiled import compiled
 
 
 class SlotLayer(CacheLayerMixin):
@@ -140,7 +141,7 @@ def attend(slots: Slots, layer: int, heads: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(read).view(len(heads), -1)
 
 
-@njit("void(f4[:,:,::1], f4[:,:,:,::1], f4[:,:,:,::1], i8[::1], f4[::1])", fastmath=True, cache=True)
+@compiled("void(f4[:,:,::1], f4[:,:,:,::1], f4[:,:,:,::1], i8[::1], f4[::1])")
 def _scores(heads: np.ndarray, keys: np.ndarray, values: np.ndarray, lengths: np.ndarray, scores: np.ndarray) -> None:
     """Write the newest token of each row; attention scores less the highest of their row and head, one after
     another."""
@@ -162,7 +163,7 @@ def _scores(heads: np.ndarray, keys: np.ndarray, values: np.ndarray, lengths: np
             at += lengths[row]
 
 
-@njit("void(f4[::1], f4[:,:,:,::1], i8[::1], f4[:,:,::1])", fastmath=True, cache=True)
+@compiled("void(f4[::1], f4[:,:,:,::1], i8[::1], f4[:,:,::1])")
 def _read(weights: np.ndarray, values: np.ndarray, lengths: np.ndarray, read: np.ndarray) -> None:
     """Means of the values by weights as `_scores` orders them."""
     rows, heads, size = read.shape
