@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numba
 import numpy as np
 import torch
 import transformers
@@ -113,6 +114,8 @@ class TransformersEngine:
         self.mask_by_kind = bool(kinds) and self.window is not None
         self.small = self.device.type == "cpu" and sum(p.nbytes for p in self.model.parameters()) <= SMALL
         self.quick = Qwen3(self.model) if self.small and slotted and Qwen3.fits(self.model) else None
+        if self.quick:
+            self.version += f", numba {numba.__version__}"
         self.probe = self.prefill([[0]])  # shows what a token's keys and values look like
         if token_budget is None:
             memory = 0.7 * torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else MEMORY

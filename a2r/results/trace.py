@@ -24,7 +24,10 @@ from IPython import get_ipython
 from a2r.profiles import ROOT, digest, from_root
 from a2r.store import reader
 
-PACKAGES = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "seaborn", "papermill", "math-verify")
+PACKAGES = (
+    *("torch", "transformers", "numba", "vllm"),
+    *("datasets", "pandas", "scipy", "seaborn", "papermill", "math-verify"),
+)
 OWN = {"runs", ".venv", ".git", ".ipynb_checkpoints", "a2r.egg-info"}  # below ROOT, and nothing that results come from
 
 
