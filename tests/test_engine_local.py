@@ -164,7 +164,7 @@ def test_a_sample_says_how_sure_the_model_was_of_its_tokens(engine):
 
 def test_a_text_is_scored_as_if_it_had_been_written(engine, monkeypatch):
     """In batches of rows of all lengths, cut up as the limits make it."""
-    monkeypatch.setattr(engine_module, "PREFILL_TOKENS", 200)
+    monkeypatch.setattr(engine_module, "PREFILL_TOKENS", {True: 200, False: 200})
     monkeypatch.setattr(engine_module, "SCORED_AT_ONCE", 7)
     texts = ["<think>\n12+7=19\n</think>\n\n\\boxed{19}", TEXT, "7", TEXT * 3]
     requests = [replace(ask(5 + 9 * i, Sampling(), key=f"r{i}"), scored=texts[i % 4]) for i in range(9)]
@@ -315,7 +315,7 @@ def test_rows_that_move_and_slots_that_widen_change_no_sample(engine, monkeypatc
     monkeypatch.setattr(Slots, "resize", lambda self, *to: resized.append(self.rows) or resize(self, *to))
     monkeypatch.setattr(Slots, "move", lambda self, *of: moved.append(len(of[0])) or move(self, *of))
     for rows in (512, 24, 1):
-        monkeypatch.setattr(engine_module, "MAX_ROWS", rows)
+        monkeypatch.setattr(engine_module, "ROWS", {True: rows, False: rows})
         assert {key: g.text for key, g in by_sample(engine.generate(requests)).items()} == alone
     assert len(moved) > 20 and max(resized) > 0, "also where rows are live"
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from a2r.engines.compiled import compiled
+
 DRAWN = 256  # random numbers that are drawn at once
 BLOCK = 64  # columns that are summed before running sums are taken, which are slow on a CPU
 
@@ -19,6 +21,8 @@ def choose(
     on nothing but its own line of each argument. Returns the tokens, and their log-probabilities in the whole
     vocabulary at temperature 1.
     """
+    if logits.device.type == "cpu" and bool(((temperature == 1) & (top_k == 0) & (top_p == 1)).all()):
+        return _draw_plain(logits, uniforms)
     top = logits.amax(-1, keepdim=True)
     weights = _weights(logits, top)
     sums = weights.sum(-1)
@@ -31,11 +35,47 @@ def choose(
         mine, heat = (logits, temperature) if len(at) == len(logits) else (logits[at], temperature[at])
         if draw is None:
             tokens[at] = mine.argmax(-1)
-        elif draw is _draw and mine is logits and bool((heat == 1).all()):
-            tokens = _invert(weights, sums, uniforms)
         else:
             tokens[at] = draw(mine / heat[:, None], uniforms[at], top_k[at], top_p[at])
     return tokens, (logits.gather(-1, tokens[:, None]) - top)[:, 0] - sums.sum(-1).log()
+
+
+def _draw_plain(logits: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`choose` on a CPU at temperature 1 from the whole vocabulary: in torch a dozen operations, as long as a small
+    model's layer."""
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_().contiguous()
+    tokens, logprobs = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+    _pass(weights.numpy(), uniforms.contiguous().numpy(), tokens.numpy(), logprobs.numpy())
+    return tokens, logprobs
+
+
+@compiled("void(f4[:,::1], f4[::1], i8[::1], f4[::1])")
+def _pass(weights: np.ndarray, uniforms: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> None:
+    """The first column of each row at which the running sum of its weights exceeds its uniform share of the total, one
+    of weight 0 never; and the logarithm of the column's share."""
+    columns = weights.shape[1]
+    sums = np.empty(-(-columns // BLOCK), np.float64)
+    for row in range(len(weights)):
+        line, total = weights[row], 0.0
+        for block in range(len(sums)):
+            part = np.float32(0)
+            for column in range(block * BLOCK, min((block + 1) * BLOCK, columns)):
+                part += line[column]
+            sums[block] = part
+            total += part
+        left, block, token = uniforms[row] * total, 0, -1
+        while block < len(sums) - 1 and left >= sums[block]:
+            left -= sums[block]
+            block += 1
+        for column in range(block * BLOCK, min((block + 1) * BLOCK, columns)):
+            if line[column] > 0:
+                token = column
+                left -= line[column]
+                if left < 0:
+                    break
+        if token < 0:  # rounding has led past the last that has a weight
+            token = line.argmax()
+        tokens[row], logprobs[row] = token, np.log(line[token] / total)
 
 
 def _blocks(values: torch.Tensor, filling: float) -> torch.Tensor:

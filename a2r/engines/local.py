@@ -29,11 +29,11 @@ from a2r.engines.drawing import DRAWN, choose, uniform_numbers
 from a2r.engines.qwen3 import Qwen3
 from a2r.engines.slots import SlotLayer, Slots, attend
 
-MAX_ROWS = 512  # 256 and 512 are equally fast on a CPU; more would only take memory (rows × vocabulary for the logits)
+ROWS = {True: 256, False: 512}  # at most in a batch, of a small model or another: more would only take memory
 MEMORY = 2**30  # bytes of keys and values that a CPU engine takes by default
 SMALL = 2**25  # bytes of weights up to which processes of one thread beat one of several threads
 ROWS_OF_A_PROCESS = 32  # at least, or it is not worth starting
-PREFILL_TOKENS = 2048  # prompt tokens computed at once, bounds the activations
+PREFILL_TOKENS = {True: 512, False: 2048}  # computed at once; a small model's activations stay in the caches
 SCORED_AT_ONCE = 1024  # tokens whose logits are held, times the vocabulary
 REFILL = 0.75  # new rows join when no more than this share of the rows that fit is left
 
@@ -132,7 +132,7 @@ class TransformersEngine:
         processes = min(self.processes, sum(len(r.indices) for r in requests) // ROWS_OF_A_PROCESS)
         if processes < 2:
             return self._generate(requests)
-        settings = {"in_order": False, "prefetch_factor": MAX_ROWS, "multiprocessing_context": "fork"}
+        settings = {"in_order": False, "prefetch_factor": ROWS[True], "multiprocessing_context": "fork"}
         return iter(DataLoader(Shares(self, requests), None, num_workers=processes, **settings))
 
     def _generate(self, requests: Iterable[Request]) -> Iterator[Generation]:
@@ -169,7 +169,7 @@ class TransformersEngine:
         rows.sort(key=lambda row: -len(row[1]) - len(row[2]))
         while rows:
             longest = max(1, len(rows[0][1]) + len(rows[0][2]))
-            batch, rows = rows[: (size := max(1, PREFILL_TOKENS // longest))], rows[size:]
+            batch, rows = rows[: (size := max(1, PREFILL_TOKENS[self.small] // longest))], rows[size:]
             started = time.perf_counter()
             fits = [row for row in batch if len(row[1]) + len(row[2]) <= self.context]
             numbers = iter(self._scored(fits))
@@ -298,7 +298,7 @@ class Batch:
     def fits(self, reach: int) -> int:
         """How many rows of up to `reach` tokens the budget allows in slots that are no narrower than they are; at least
         one."""
-        return max(1, min(MAX_ROWS, self.engine.token_budget // max(1, reach, self.slots.columns)))
+        return max(1, min(ROWS[self.engine.small], self.engine.token_budget // max(1, reach, self.slots.columns)))
 
     def hungry(self) -> bool:
         """Whether it is time to let new rows join."""
@@ -331,7 +331,7 @@ class Batch:
             else:
                 prompts.append(row.prompt)
             source.append(len(prompts) - 1)
-        size = max(1, PREFILL_TOKENS // max(map(len, prompts)))
+        size = max(1, PREFILL_TOKENS[engine.small] // max(map(len, prompts)))
         for first in range(0, len(prompts), size):
             # A prompt's last token is left to the first step, which then gives the logits of each sample.
             heads = [prompt[:-1] for prompt in prompts[first : first + size]]

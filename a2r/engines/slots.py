@@ -8,12 +8,13 @@ import itertools
 
 import numpy as np
 import torch
+from numba import njit
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from a2r.engines.compiled import compiled
+from a2r.engines.compiled import LINE, compiled, fetch
 
 
 class SlotLayer(CacheLayerMixin):
@@ -133,50 +134,97 @@ def attend(slots: Slots, layer: int, heads: torch.Tensor) -> torch.Tensor:
     """
     keys, values = (held.numpy() for held in slots.layers[layer])
     queries, lengths = heads.shape[1] - 2 * keys.shape[1], slots.lengths.numpy() + 1
-    weights = np.empty(lengths.sum() * queries, np.float32)
-    _scores(heads.numpy(), keys, values, lengths, weights)
-    np.exp(weights, out=weights)
-    read = np.empty((len(heads), queries, heads.shape[2]), np.float32)
-    _read(weights, values, lengths, read)
-    return torch.from_numpy(read).view(len(heads), -1)
+    weights = torch.empty(int(lengths.sum()) * queries)
+    _scores(heads.numpy(), keys, values, lengths, weights.numpy())
+    weights.exp_()
+    read = torch.empty(len(heads), queries * heads.shape[2])
+    _read(weights.numpy(), values, lengths, read.view(len(heads), queries, -1).numpy())
+    return read
+
+
+@njit
+def following(slots: np.ndarray, row: int, head: int) -> np.ndarray:
+    """The tokens that lie after those of `head` of `row`; the same ones at the end."""
+    head, row = (head + 1) % slots.shape[1], row + (head + 1) // slots.shape[1]
+    return slots[min(row, len(slots) - 1), head]
 
 
 @compiled("void(f4[:,:,::1], f4[:,:,:,::1], f4[:,:,:,::1], i8[::1], f4[::1])")
 def _scores(heads: np.ndarray, keys: np.ndarray, values: np.ndarray, lengths: np.ndarray, scores: np.ndarray) -> None:
-    """Write the newest token of each row; attention scores less the highest of their row and head, one after
-    another."""
+    """Write the newest token of each row; attention scores less the highest of their row and head, one after another.
+
+    Two queries of the same keys at a time: a key that is read once serves both.
+    """
     rows, queries, size = len(heads), heads.shape[1] - 2 * keys.shape[1], heads.shape[2]
     shared, at = queries // keys.shape[1], 0
     for row in range(rows):
-        last = lengths[row] - 1
+        length = lengths[row]
         for head in range(keys.shape[1]):
-            keys[row, head, last] = heads[row, queries + head]
-            values[row, head, last] = heads[row, queries + keys.shape[1] + head]
-        for head in range(queries):
-            mine, query, key = scores[at : at + lengths[row]], heads[row, head], keys[row, head // shared]
-            for token in range(lengths[row]):
-                total = np.float32(0)
-                for i in range(size):
-                    total += query[i] * key[token, i]
-                mine[token] = total
-            mine -= mine.max()
-            at += lengths[row]
+            key, after = keys[row, head], following(keys, row, head)
+            key[length - 1] = heads[row, queries + head]
+            values[row, head, length - 1] = heads[row, queries + keys.shape[1] + head]
+            for first in range(0, shared, 2):
+                second = min(first + 1, shared - 1)  # the same where their number is odd
+                one, two = heads[row, head * shared + first], heads[row, head * shared + second]
+                of_one = scores[at + first * length : at + (first + 1) * length]
+                of_two = scores[at + second * length : at + (second + 1) * length]
+                highest_one = highest_two = np.float32(-np.inf)
+                for token in range(length):
+                    for line in range(0, size, LINE):
+                        fetch(after, token * size + line)
+                    sum_one = sum_two = np.float32(0)
+                    for i in range(size):
+                        sum_one += one[i] * key[token, i]
+                        sum_two += two[i] * key[token, i]
+                    of_one[token], of_two[token] = sum_one, sum_two
+                    highest_one, highest_two = max(highest_one, sum_one), max(highest_two, sum_two)
+                of_one -= highest_one
+                if second > first:
+                    of_two -= highest_two
+            at += shared * length
 
 
 @compiled("void(f4[::1], f4[:,:,:,::1], i8[::1], f4[:,:,::1])")
 def _read(weights: np.ndarray, values: np.ndarray, lengths: np.ndarray, read: np.ndarray) -> None:
-    """Means of the values by weights as `_scores` orders them."""
+    """Means of the values by weights as `_scores` orders them.
+
+    Two heads of the same values and two tokens at a time: what is read once serves all of them.
+    """
     rows, heads, size = read.shape
-    shared, at = heads // values.shape[1], 0
+    shared, at, spare = heads // values.shape[1], 0, np.empty(size, np.float32)
     for row in range(rows):
-        for head in range(heads):
-            mine, line, value = weights[at : at + lengths[row]], read[row, head], values[row, head // shared]
-            line[:] = 0
-            for token in range(lengths[row]):
-                for i in range(size):
-                    line[i] += mine[token] * value[token, i]
-            line /= mine.sum()
-            at += lengths[row]
+        length = lengths[row]
+        for head in range(values.shape[1]):
+            value, after = values[row, head], following(values, row, head)
+            for first in range(0, shared, 2):
+                second = min(first + 1, shared - 1)
+                one, two = read[row, head * shared + first], read[row, head * shared + second]
+                if second == first:
+                    two = spare
+                of_one = weights[at + first * length : at + (first + 1) * length]
+                of_two = weights[at + second * length : at + (second + 1) * length]
+                sum_one = sum_two = np.float32(0)
+                one[:] = two[:] = 0
+                for token in range(0, length - 1, 2):
+                    for line in range(0, 2 * size, LINE):
+                        fetch(after, token * size + line)
+                    one_a, one_b, two_a, two_b = of_one[token], of_one[token + 1], of_two[token], of_two[token + 1]
+                    sum_one += one_a + one_b
+                    sum_two += two_a + two_b
+                    for i in range(size):
+                        a, b = value[token, i], value[token + 1, i]
+                        one[i] += one_a * a + one_b * b
+                        two[i] += two_a * a + two_b * b
+                if length % 2:
+                    one_a, two_a = of_one[length - 1], of_two[length - 1]
+                    sum_one += one_a
+                    sum_two += two_a
+                    for i in range(size):
+                        one[i] += one_a * value[length - 1, i]
+                        two[i] += two_a * value[length - 1, i]
+                one /= sum_one
+                two /= sum_two
+            at += shared * length
 
 
 AttentionInterface.register("slots", slot_attention)
