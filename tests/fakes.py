@@ -197,7 +197,9 @@ class FakeServer:
                 return True
 
             def do_GET(self):
-                if not self.refused():
+                if self.path != "/v1/models":
+                    self.reply(404, {"error": {"message": f"there is no {self.path}"}})
+                elif not self.refused():
                     self.reply(
                         200,
                         {

@@ -270,6 +270,9 @@ def test_a_wrong_address_or_model_is_one_sentence(serve):
         OpenAIEngine("m", "http://127.0.0.1:9/v1")
     with pytest.raises(EngineError, match=r"does not serve 'm'; it serves other, another\."):
         engine(serve(models=("other", "another")))
+    place = serve().url.removesuffix("/v1")
+    with pytest.raises(EngineError, match=rf"at {place} has its models at {place}/v1; give that as base_url\."):
+        OpenAIEngine("m", place + "/")
     with pytest.raises(EngineError, match=r"engine 'openai' has no option 'api_key' .*api_key_env"):
         open_engine("openai", "m", options={"base_url": serve().url, "api_key": "sk-secret"})
     with pytest.raises(EngineError, match=r"engine 'openai' does not take these options: 'int' object is not iterable"):

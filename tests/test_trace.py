@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from test_studies import write_notebook
 
 from a2r import begin, explore, load_problems, load_profile
+from a2r.errors import UserError
 from a2r.lab import runner
 from a2r.profiles import ROOT, digest
 from a2r.results import study, trace
@@ -238,6 +239,12 @@ def test_failed_samples_are_told_and_go_with_the_outcomes(lab, problems, use, mo
         and provenance["failed"] == told
         and f"**{told} failed (the first with 'server said no')" in shown[0]
     )
+    engine.errors = lambda request, index: "server said no"
+    with pytest.raises(UserError, match=r"^all 4 samples failed \(the first with 'server said no'\); put that right"):
+        study_ = begin(lab, "none", {})
+        explore(lab.with_(seed=1), "a", problems[:1], 4)
+        study_.finish(rows)
+    assert not list(study_.folder.glob("none*"))
     engine.errors, shown[:] = (lambda request, index: ""), []
     kept, provenance = run()
     assert kept == {} and "failed" not in provenance, "the same table, of samples none of which failed"

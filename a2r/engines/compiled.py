@@ -25,7 +25,7 @@ LINE = 16  # float32 of a cache line
 
 @intrinsic
 def fetch(typing, array, position):
-    """Ask for the cache line of `array`, as it lies in memory, at `position`, so that it is there when it is read later.
+    """Ask for the cache line of `array`, as it lies in memory, at `position`, which will be read a while later.
 
     A loop over many short pieces of memory spends a third of its time on waiting for the beginnings of the pieces.
     """

@@ -125,9 +125,13 @@ class OpenAIEngine:
         owners = set()
         for url in self.urls:
             try:
-                with openai.OpenAI(base_url=url, api_key=self.key or "none", timeout=30.0, max_retries=2) as client:
-                    served = list(client.models.list())
+                served = self._served(url)
             except openai.NotFoundError:
+                with suppress(openai.APIError):
+                    self._served(place := f"{url.rstrip('/')}/v1")
+                    raise EngineError(
+                        f"the server at {url.rstrip('/')} has its models at {place}; give that as base_url."
+                    ) from None
                 continue  # a gateway that lists nothing may serve all the same
             except openai.APIError as error:
                 raise self._fatal(error, url) or EngineError(
@@ -139,6 +143,11 @@ class OpenAIEngine:
                 )
             owners |= {m.owned_by or "unnamed" for m in served}
         return f"openai {openai.__version__}" + (f", server {'+'.join(sorted(owners))}" if owners else "")
+
+    def _served(self, url: str) -> list:
+        """The models that are listed at `url`."""
+        with openai.OpenAI(base_url=url, api_key=self.key or "none", timeout=30.0, max_retries=2) as client:
+            return list(client.models.list())
 
     @staticmethod
     def _drive(loop: asyncio.AbstractEventLoop, task: asyncio.Task, out: queue.Queue) -> None:

@@ -48,10 +48,10 @@ def runnable(profile: str) -> list[str]:
             if stale(study, profile):  # else its records are there, and what reads them need not be loaded
                 from a2r.studies import stability
                 from a2r.training import rl
-                from a2r.training.nano import family
+                from a2r.training.nano import records
 
-                records = {"family": family.records, "rl": rl.read_record, "stability": stability.stored}
-                records[study](load_profile(profile, study))
+                kept = {"family": records.records, "rl": rl.read_record, "stability": stability.stored}
+                kept[study](load_profile(profile, study))
         except UserError as reason:
             print(f"{study}: left out, {reason}", file=sys.stderr)
             chosen.remove(study)

@@ -15,6 +15,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from PIL import Image
 
+from a2r.errors import UserError
 from a2r.pipeline import cut_sets, explorer_asks, synthesizer_asks
 from a2r.profiles import KNOBS, ROOT, Profile, from_root, short
 from a2r.results import figures, tables, trace
@@ -138,11 +139,14 @@ class Study:
     def finish(self, outcomes: pd.DataFrame | None = None) -> None:
         """Write everything, with the provenance, and the outcomes where the study has some; show where it is.
 
-        Where samples failed, their number is shown, and stands in the provenance and in `attrs` of the outcomes.
+        Where samples failed, their number is shown, and stands in the provenance and in `attrs` of the outcomes. Where
+        all did, UserError, and nothing is written: there is no result.
         """
         if failed := [error for error in ERRORS.values() if error]:
             share = f"{len(failed)} of {len(ERRORS)} samples"
             reason = f"the first with '{failed[0].splitlines()[0][:200]}'"
+            if len(failed) == len(ERRORS):
+                raise UserError(f"all {len(failed)} samples failed ({reason}); put that right and run again.")
             said = f"{share} failed ({reason}) and count as wrong; run again, and they are asked for again."
             display(Markdown(f"**{said}**"))
             self.provenance["failed"], self.made["failed"] = share, [said]
