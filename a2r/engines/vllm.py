@@ -27,6 +27,7 @@ from a2r.engines.remote import OpenAIEngine
 
 NAME = "model"  # what a server of ours calls the model, whatever folder it is in
 LOG_LINES = 15
+LAST_WAIT = 10.0  # seconds for killed processes to end
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 LOGS = Path(__file__).resolve().parents[2] / "runs" / "logs"
 
@@ -46,7 +47,7 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """End the whole process group and wait for it."""
+        """End the whole process group and wait until all of it is gone, as its memory is free only then."""
         if self.process.poll() is None:
             with suppress(OSError):
                 self.process.stdin.close()
@@ -54,6 +55,12 @@ class Server:
                 self.process.wait(30)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, 9)
+            self.process.wait()
+            # killed processes take a moment to end; who died but is never reaped (a container's habit) is not awaited
+            deadline = time.monotonic() + LAST_WAIT
+            while time.monotonic() < deadline:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.05)
         self.process.wait()
 
 
