@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -88,6 +89,20 @@ def test_a_server_that_does_not_listen_is_killed():
         group = server.process.pid
         started = time.monotonic()
     assert not alive(group) and time.monotonic() - started < 20
+
+
+def test_a_server_has_ended_when_the_last_of_its_processes_has(monkeypatch):
+    process = subprocess.Popen(["sh", "-c", "sleep 600 &"], start_new_session=True)
+    process.wait()
+    assert alive(process.pid)
+    kill = os.killpg
+
+    def late(group: int, number: int) -> None:  # as on a machine that is busy
+        threading.Timer(0.3, kill, (group, number)).start() if number else kill(group, number)
+
+    monkeypatch.setattr(os, "killpg", late)
+    vllm.Server("", process, Path()).stop()
+    assert not alive(process.pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)

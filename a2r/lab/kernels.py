@@ -18,6 +18,8 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
 LOADED = ["a2r.engines.local", "a2r.results.figures", "a2r.results.stats", "ipykernel.kernelapp", "papermill"]
+# glibc otherwise gives the memory of each batch back to the system and asks for it again: 5% of an engine's time
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 AVAILABLE = sys.platform == "linux"  # elsewhere a fork of what has loaded all that is not safe
 
 waiting: tuple[BaseProcess, Connection] | None = None  # the kernel to be of this process, and the line to it
@@ -25,14 +27,16 @@ waiting: tuple[BaseProcess, Connection] | None = None  # the kernel to be of thi
 
 def loaded(threads: int) -> BaseContext:
     """A context whose processes are forked with `LOADED`, and with `threads` threads each for arithmetic."""
-    context, before = get_context("forkserver"), os.environ.get("OMP_NUM_THREADS")
+    context = get_context("forkserver")
     context.set_forkserver_preload(LOADED)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # read when the libraries are loaded
+    # read when the server starts and loads its libraries
+    added = {k: v for k, v in {"OMP_NUM_THREADS": str(threads), **MEMORY}.items() if k not in os.environ}
+    os.environ.update(added)
     try:
         forkserver.ensure_running()
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
+        for name in added:
+            del os.environ[name]
     return context
 
 
