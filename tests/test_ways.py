@@ -1,6 +1,7 @@
 """The study of ways over a scripted model: what is sampled, what it costs, and what its tables say."""
 
 import textwrap
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,9 +43,21 @@ def test_every_family_is_there_and_a_second_run_samples_nothing(lab, problems, p
     assert {"GenSelect@4", "GenSelect@4 by b", "USC@4", "Swiss@4 by b"} <= names
     assert {"Vote by likelihood@4 by b", "Knockout@4"} <= names
     assert played.outcomes.groupby("method").problem_id.nunique().eq(3).all()
+    assert ways.left_out(played.outcomes) == []
     engine = use(Scripted(knowing))
     again = ways.run(lab.with_(n_sets=1), problems, ways.roles(lab), read_prices(lab.prices), **SMALL)
     assert engine.opened == 0 and again.outcomes.equals(played.outcomes)
+
+
+def test_what_is_not_played_is_named(lab, problems, use):
+    use(Scripted(knowing))
+    lab, prices = lab.with_(n_sets=1), read_prices(lab.prices)
+    taught = replace(lab, forms=("chooser",))
+    out = ways.left_out(ways.run(taught, problems, ways.roles(lab), prices, **SMALL).outcomes)
+    assert {"USC", "Best by verified", "Debate", "Mixture-of-Agents"} <= set(out)
+    assert not {"Cons", "GenSelect", "Knockout", "RSA", "Gate", "Route", "Best by likelihood"} & set(out)
+    alone = ways.left_out(ways.run(lab, problems, ways.roles(lab, synthesizer="none"), prices, **SMALL).outcomes)
+    assert {"Gate", "Route", "GenSelect", "Vote by likelihood", "RSA"} <= set(alone) and "Vote by mean" not in alone
 
 
 def test_a_schedule_costs_its_paths_and_all_its_rounds(lab, played):

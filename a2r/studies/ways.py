@@ -135,6 +135,13 @@ def schedules(lab: Profile, who: Roles, sizes: dict[str, int]) -> dict[str, Sche
     return found
 
 
+def left_out(outcomes: pd.DataFrame) -> list[str]:
+    """The methods and schedules that were not played, for want of a prompt that the models know, a score or a
+    synthesizer."""
+    there = {method.split("@")[0] for method in outcomes.method}
+    return [name for name in (*METHODS, *SCHEDULES) if name not in there]
+
+
 def stopped(
     score: Callable, problems: pd.DataFrame, prices: pd.DataFrame, name: str, plan: Schedule, samples: pd.DataFrame
 ) -> pd.DataFrame:
