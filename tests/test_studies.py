@@ -324,8 +324,8 @@ def test_parameters_without_a_default_have_a_type(study, name, said, value):
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> tuple[Path, str]:
-    """A copy of the package in which `a2r run --profile smoke` has been run, and what was printed."""
+def smoke(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A copy of the package in which `a2r run --profile smoke` has been run, and how that ended."""
     if missing := [m.path for m in load_profile("smoke").models if not (ROOT / m.path / "config.json").exists()]:
         pytest.skip(
             f"{' AND '.join(missing)} NOT THERE, SO NO NOTEBOOK WAS EXECUTED: train the models with `make nano`"
@@ -337,16 +337,24 @@ def smoke(tmp_path_factory) -> tuple[Path, str]:
     command = [sys.executable, "-m", "a2r.cli", "run", "--profile", "smoke"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, timeout=590, **pipes)
-    return folder, done.stdout
+    return folder, done
+
+
+@pytest.mark.slow
+def test_a_run_of_all_studies_ends_well(smoke):
+    folder, done = smoke
+    assert done.returncode == 0, done.stdout
+    assert len(list((folder / "runs" / "notebooks").glob("*__smoke.ipynb"))) == len(COMMITTED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_a_committed_notebook_runs(path, smoke):
-    folder, said = smoke
+    folder, done = smoke
     executed = folder / "runs" / "notebooks" / f"{path.stem}__smoke.ipynb"
-    assert executed.exists(), said
+    assert executed.exists(), done.stdout
     made = runner.results(executed)
     assert made["tables"] and made["figures"] and made["provenance"] and all(made.pop("says"))
     files = [name.replace("{pdf,png}", kind) for name in itertools.chain(*made.values()) for kind in ("pdf", "png")]
-    assert all((folder / file).stat().st_size > 0 for file in files)
+    for file in (folder / name for name in files):
+        assert file.is_relative_to(folder) and file.stat().st_size > 0

@@ -55,13 +55,12 @@ class Server:
                 self.process.wait(30)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, 9)
-            self.process.wait()
-            # killed processes take a moment to end; who died but is never reaped (a container's habit) is not awaited
-            deadline = time.monotonic() + LAST_WAIT
-            while time.monotonic() < deadline:
+        self.process.wait()
+        deadline = time.monotonic() + LAST_WAIT
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left
+            while time.monotonic() < deadline:  # or some are dead but never reaped, as in a container without an init
                 os.killpg(self.process.pid, 0)
                 time.sleep(0.05)
-        self.process.wait()
 
 
 def command(model: str, port: int, revision: str | None, options: dict) -> list[str]:
