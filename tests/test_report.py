@@ -61,6 +61,18 @@ def test_minutes_in_which_several_studies_ran_count_once(runs):
     assert "· 6.0 minutes for these runs" in report.write("smoke").read_text()
 
 
+@pytest.mark.parametrize(
+    "profile, said",
+    [
+        ("nano", "problems: nano-numbers (400 problems), nano-code (200 problems), nano-logic (200 problems)"),
+        ("smoke", "problems: nano-numbers (4 problems)"),
+    ],
+)
+def test_a_benchmark_has_the_problems_that_are_read_of_it(runs, profile, said):
+    executed(runs, f"01_symmetric__{profile}", "The baseline")
+    assert said in report.write(profile).read_text()
+
+
 def test_the_scorecard_comes_first_and_the_provenance_last(runs):
     executed(runs, "01_symmetric__smoke", "The baseline")
     executed(runs, "09_claims__smoke", "The claims")

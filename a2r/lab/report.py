@@ -16,6 +16,7 @@ from nbconvert.filters import markdown2html
 from a2r.errors import UserError
 from a2r.lab import compare, pages
 from a2r.lab.runner import RUNS, available, of_profile, results
+from a2r.problems import wanted
 from a2r.profiles import ROOT, Profile, from_root, load_profile
 from a2r.results import tables
 from a2r.results.study import small_png
@@ -203,7 +204,8 @@ def facts(lab: Profile, runs: list[Path]) -> list[str]:
         seconds += max(0.0, (end - start).total_seconds())
         reached = max(end, start)
     newest = datetime.fromtimestamp(max(path.stat().st_mtime for path in runs))
-    benchmarks = ", ".join(f"{b.name} ({b.rows:,} problems)" if b.rows else b.name for b in lab.reported)
+    sizes = {b.name: b.rows and min(b.rows, wanted(lab, b) or b.rows) for b in lab.reported}
+    benchmarks = ", ".join(f"{name} ({size:,} problems)" if size else name for name, size in sizes.items())
     samples = 0
     if lab.store_path.exists():
         with Store(lab.store_path, writable=False) as store:
